@@ -1,0 +1,24 @@
+"""Show code in a notebook from the file that holds it, so that page and package cannot differ."""
+
+import inspect
+from pathlib import Path
+from textwrap import dedent
+
+from IPython.display import Markdown
+
+
+def show_source(thing):
+    """Give the source of a function, a class or a module as a highlighted code block under its file and line numbers.
+
+    Raises:
+        TypeError: ``thing`` has no Python source, such as a number or a function written in C.
+    """
+    try:
+        lines, first = inspect.getsourcelines(thing)
+        file = Path(inspect.getsourcefile(thing))
+    except TypeError as error:
+        raise TypeError(f"expected a function, a class or a module written in Python, got {thing!r}") from error
+    module = inspect.getmodule(thing).__name__
+    path = "/".join([*module.split(".")[:-1], file.name])
+    where = f"`{path}`, lines {max(first, 1)} to {max(first, 1) + len(lines) - 1}"
+    return Markdown(f"{where}\n\n```python\n{dedent(''.join(lines)).rstrip()}\n```")

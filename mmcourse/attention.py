@@ -1,0 +1,99 @@
+"""Attention: every target position looks at the source positions and takes a weighted mean of what it finds there.
+
+Shapes: B batch, T target length, S source length, D width, H heads, d_k = D / H width of a head.
+A mask is boolean, ``True`` = may look, as in ``torch.nn.functional`` (``torch.nn.MultiheadAttention`` inverts it).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def scaled_dot_product_attention(query, key, value, mask=None, *, causal=False, dropout=0.0, return_weights=False):
+    r"""Compute :math:`\mathrm{softmax}(Q K^\top / \sqrt{d_k})\, V` (Vaswani et al. 2017, equation 1).
+
+    A row that may look nowhere gets zero weights and a zero output, never NaN, in the backward pass too.
+
+    Args:
+        query: ``(..., T, d_k)``.
+        key: ``(..., S, d_k)``.
+        value: ``(..., S, d_v)``.
+        mask: boolean, broadcastable to ``(..., T, S)``; anything else raises a TypeError or a ValueError.
+        causal: let target ``t`` see source ``s`` only when ``s <= t + (S - T)``, so that the last one sees everything.
+        dropout: probability that a weight is dropped; pass zero to evaluate.
+        return_weights: return ``(output, weights)``, the weights ``(..., T, S)`` as they were before dropout.
+
+    Returns:
+        The output ``(..., T, d_v)``.
+    """
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (..., T, S)
+    if mask is not None:
+        mask = check_mask(mask, scores.shape)
+    if causal:
+        length, source = scores.shape[-2:]
+        past = torch.ones(length, source, dtype=torch.bool, device=scores.device).tril(source - length)
+        mask = past if mask is None else mask & past
+    if mask is None:
+        weights = scores.softmax(-1)
+    else:  # the lowest finite number instead of -inf, because the softmax of a row of -inf is NaN
+        weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(~mask, 0.0)
+    output = F.dropout(weights, dropout) @ value  # (..., T, d_v)
+    return (output, weights) if return_weights else output
+
+
+def check_mask(mask, shape):
+    """Return ``mask`` expanded to ``shape``; TypeError if it is not boolean, ValueError if it does not fit."""
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
+        got = f"{type(mask).__name__} {getattr(mask, 'dtype', '')}".strip()
+        raise TypeError(f"mask must be a torch.bool tensor, True = may look, got {got}. Try mask = tokens != padding.")
+    try:
+        return mask.expand(shape)
+    except RuntimeError:
+        raise ValueError(
+            f"mask must broadcast to the scores (..., T, S) = {tuple(shape)}, got {tuple(mask.shape)}. "
+            "A padding mask (B, S) for attention with heads is passed as mask[:, None, None, :]."
+        ) from None
+
+
+class MultiHeadAttention(nn.Module):
+    """H attentions side by side, each on projections of its own (Vaswani et al. 2017, section 3.2.2).
+
+    ``width`` is D, ``heads`` is H and divides it (ValueError otherwise), ``bias`` gives the four projections a bias,
+    ``dropout`` is the probability that a weight is dropped in training.
+    """
+
+    def __init__(self, width, heads, *, bias=True, dropout=0.0):
+        super().__init__()
+        if heads < 1 or width % heads:
+            raise ValueError(f"heads must divide the width, got width {width} and heads {heads}. Change one of them.")
+        self.heads, self.dropout = heads, dropout
+        self.query, self.key, self.value, self.output = (nn.Linear(width, width, bias=bias) for _ in range(4))
+
+    def forward(self, query, context=None, mask=None, *, causal=False, cache=None, return_weights=False):
+        """Look from ``query`` ``(B, T, D)`` at ``context`` ``(B, S, D)``; without a context, at ``query`` itself.
+
+        ``mask`` broadcasts to ``(B, H, T, S)``: ``(B, 1, 1, S)`` hides padding. ``cache`` is a dict, empty at first:
+        self-attention appends its keys and values and looks at all of them, so S counts the earlier ones; those of a
+        context are projected once and used again. Returns ``(B, T, D)``; with ``return_weights``, ``(B, H, T, S)`` too.
+        """
+        if context is not None and cache:
+            key, value = cache["key"], cache["value"]
+        else:
+            source = query if context is None else context
+            key, value = self.split(self.key(source)), self.split(self.value(source))  # (B, H, S, d_k)
+            if cache:
+                key, value = torch.cat([cache["key"], key], -2), torch.cat([cache["value"], value], -2)
+        if cache is not None:
+            cache.update(key=key, value=value)
+        query, dropout = self.split(self.query(query)), self.dropout if self.training else 0.0
+        output, weights = scaled_dot_product_attention(
+            query, key, value, mask, causal=causal, dropout=dropout, return_weights=True
+        )
+        output = self.output(output.transpose(-3, -2).flatten(-2))  # (B, H, T, d_k) to (B, T, D)
+        return (output, weights) if return_weights else output
+
+    def split(self, x):
+        """Cut ``(B, T, D)`` into heads ``(B, H, T, d_k)``."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)

@@ -1,0 +1,70 @@
+"""Vision: from pixels to a row of tokens that attention can look at.
+
+Shapes: B batch, H and W height and width of the picture, N patches or cells of a grid, D width of a token.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from mmcourse.transformer import Encoder
+
+
+def to_pixels(images):
+    """Turn uint8 pictures ``(B, H, W, 3)``, array or tensor, into a float tensor ``(B, 3, H, W)`` in [-1, 1].
+
+    Raises a TypeError when the pictures are not uint8, a ValueError when they have another shape.
+    """
+    if not isinstance(images, torch.Tensor):
+        images = torch.tensor(np.asarray(images))
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images must be uint8, values 0 to 255, got {images.dtype}. Try (255 * x).astype('uint8').")
+    if images.dim() != 4 or images.shape[-1] != 3:
+        raise ValueError(
+            f"images must be (B, H, W, 3), got {tuple(images.shape)}. "
+            "Pass one picture as image[None], and a grey or transparent one converted to RGB."
+        )
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+class PatchEmbedding(nn.Module):
+    """Cut a square picture into square patches and project each: ``(B, channels, H, W)`` to ``(B, N, D)``, row by row.
+
+    A convolution whose stride is its width is one linear map of every patch (Dosovitskiy et al. 2021, equation 1).
+    ``patch`` must divide ``image_size`` (ValueError otherwise); both are in pixels.
+    """
+
+    def __init__(self, image_size, patch, width, channels=3):
+        super().__init__()
+        if patch < 1 or image_size % patch:
+            raise ValueError(f"patch must divide image_size, got patch {patch} and image_size {image_size}.")
+        self.shape, self.patches = (channels, image_size, image_size), (image_size // patch) ** 2
+        self.projection = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
+
+    def forward(self, images):
+        if tuple(images.shape[1:]) != self.shape:
+            raise ValueError(f"images must be (B, *{self.shape}), got {tuple(images.shape)}. Resize them first.")
+        return self.projection(images).flatten(2).transpose(1, 2)  # (B, D, rows, columns) to (B, N, D)
+
+
+class VisionTransformer(nn.Module):
+    """ViT (Dosovitskiy et al. 2021): patches, a class token before them, learned positions, an encoder.
+
+    Maps ``(B, channels, H, W)`` to ``(B, 1 + N, D)``, the class token first. Computes what ``transformers.ViTModel``
+    does, whose layer norms have an epsilon of 1e-12.
+    """
+
+    def __init__(self, image_size, patch, width, layers, heads, hidden=None, dropout=0.0, channels=3):
+        super().__init__()
+        self.patches = PatchEmbedding(image_size, patch, width, channels)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(torch.empty(1, 1 + self.patches.patches, width))
+        nn.init.trunc_normal_(self.positions, std=0.02)
+        self.dropout = nn.Dropout(dropout)
+        self.encoder = Encoder(layers, width, heads, hidden, dropout, eps=1e-12)
+
+    def forward(self, images, *, return_weights=False):
+        """Encode ``images``; with ``return_weights`` also return the weights ``(B, layers, H, 1 + N, 1 + N)``."""
+        x = self.patches(images)
+        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], 1) + self.positions
+        return self.encoder(self.dropout(x), return_weights=return_weights)

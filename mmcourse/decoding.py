@@ -1,0 +1,159 @@
+"""From next-token scores to a sentence: greedy search, sampling and beam search, all with a key-value cache.
+
+The three functions know nothing of the model. They call ``step(tokens, cache)``:
+
+* ``tokens`` is a LongTensor (B, t) of the tokens that the model has not seen: first the prompt, then one token a call.
+* ``cache`` is a dict, empty in the first call, in which the model keeps all that has B rows: what it needs of earlier
+  tokens and of the image. Beam search repeats and reorders these rows between two calls.
+* The answer is the logits (B, V) of the next token.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from mmcourse.transformer import reorder
+
+
+class Generated(NamedTuple):
+    """What a decoder wrote for a batch of B rows."""
+
+    tokens: list[list[int]]  #: the token ids of each row, without the prompt and without the end token
+    log_prob: torch.Tensor  #: (B,) log-probability of the row under the model, the end token included
+    score: torch.Tensor  #: (B,) ``log_prob / length ** length_penalty``; the length counts the end token
+
+
+@torch.no_grad()
+def greedy(step, start, *, end, max_length):
+    r"""Takes the most probable token, again and again: :math:`y_t = \arg\max_v p(v \mid y_{<t})`.
+
+    Args:
+        step: the model, see the top of this module.
+        start: LongTensor (B,) of start tokens, or (B, t) of prompts.
+        end: id of the token that ends a row.
+        max_length: the most tokens to write, the end token included. A row that reaches it is cut there.
+
+    Returns:
+        Generated: its ``score`` is the mean log-probability of a token (a length penalty of 1).
+
+    Raises:
+        TypeError: ``start`` is not a LongTensor.
+        ValueError: an option is out of its range, or ``step`` gave logits of a wrong shape or with NaN.
+    """
+    return _write(step, start, end, max_length, lambda log_probs: log_probs.argmax(-1))
+
+
+@torch.no_grad()
+def sample(step, start, *, end, max_length, temperature=1.0, top_k=None, top_p=None, generator=None):
+    """Draws each token at random from the model's distribution, sharpened and cut as asked.
+
+    The logits are divided by ``temperature`` (> 0), then cut by :func:`truncate` (``top_p`` alone is nucleus sampling,
+    Holtzman et al. 2020). ``log_prob`` is the model's own, before any of that. The rows share the ``generator``.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}; for the limit at 0 call greedy()")
+    return _write(step, start, end, max_length, lambda log_probs: torch.multinomial(
+        truncate(log_probs / temperature, top_k, top_p).softmax(-1), 1, generator=generator)[:, 0])
+
+
+def truncate(logits, top_k=None, top_p=None):
+    """Sets all logits (..., V) to -inf but the ``top_k`` largest and, of these, the fewest that hold ``top_p``."""
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1 token, got {top_k}; None keeps all")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p is a share of the probability in (0, 1], got {top_p}; None keeps all")
+    ordered, index = logits.sort(dim=-1, descending=True, stable=True)
+    if top_k is not None:
+        ordered[..., top_k:] = -torch.inf
+    if top_p is not None:
+        probs = ordered.softmax(-1)
+        ordered[probs.cumsum(-1) - probs >= top_p] = -torch.inf  # what comes before the token holds top_p already
+    return torch.empty_like(logits).scatter(-1, index, ordered)
+
+
+@torch.no_grad()
+def beam_search(step, start, *, end, max_length, beams=4, length_penalty=1.0):
+    r"""Follows the ``beams`` most probable unfinished rows at once, and returns the best of all rows it completed.
+
+    A row is complete when it ends or has ``max_length`` tokens. Its score is :math:`\log p(y) / |y|^\alpha` with
+    :math:`\alpha` = ``length_penalty`` (0: the log-probability; 1: its mean per token). One more row follows greedy's
+    path: the score is never below greedy's. The search stops early only when no unfinished row could still win.
+    """
+    if beams < 1:
+        raise ValueError(f"beams must be at least 1, got {beams}")
+    if not length_penalty >= 0:
+        raise ValueError(f"length_penalty must be 0 or more (more favours longer rows), got {length_penalty}")
+    tokens, cache = _prompt(start, max_length), {}
+    batch, rows = len(tokens), beams + 1  # row 0 of each picture follows greedy's path, rows 1.. are the beams
+    picture = torch.arange(batch, device=tokens.device)[:, None]
+    log_probs = _log_probs(step(tokens, cache), batch, end).repeat_interleave(rows, 0)  # (B * rows, V)
+    reorder(cache, picture.expand(-1, rows).flatten())
+    total = log_probs.new_full((batch, rows), -torch.inf)  # log-probability of each unfinished row
+    total[:, :2] = 0.0  # all beams begin alike, so only one of them counts
+    written = tokens.new_empty(batch, rows, 0)
+    best, (best_log_prob, best_score) = [[]] * batch, log_probs.new_full((2, batch), -torch.inf)
+    for length in range(1, max_length + 1):
+        # Candidates: greedy's next token, then the 2 * beams best of all beams, of which at most one a beam ends.
+        vocabulary = log_probs.size(-1)
+        extended = (total.view(-1, 1) + log_probs).view(batch, -1)  # (B, rows * V)
+        step_greedy = extended[:, :vocabulary].argmax(1, keepdim=True)
+        step_beams = vocabulary + extended[:, vocabulary:].topk(min(2 * beams, beams * vocabulary)).indices
+        index = torch.cat([step_greedy, step_beams], 1)
+        total, parent, token = extended.gather(1, index), index // vocabulary, index % vocabulary
+        # Complete ones among the first 1 + beams candidates compete with the best so far.
+        complete = (token == end) | (length == max_length)
+        score, winner = (total / length**length_penalty).masked_fill(~complete, -torch.inf)[:, :rows].max(1)
+        for row in (score > best_score).nonzero()[:, 0].tolist():
+            at = winner[row]
+            best[row] = written[row, parent[row, at]].tolist() + [token[row, at].item()]
+            best_score[row], best_log_prob[row] = score[row], total[row, at]
+        # Greedy's row and the best unfinished beams go on, unless none of them could still win.
+        total = total.masked_fill(complete, -torch.inf)
+        if (total.max(1).values / max_length**length_penalty <= best_score).all():
+            break
+        keep = torch.cat([torch.zeros_like(picture), 1 + total[:, 1:].topk(beams).indices], 1)
+        total, parent, token = (values.gather(1, keep) for values in (total, parent, token))
+        written = torch.cat([written[picture, parent], token[..., None]], -1)
+        reorder(cache, (picture * rows + parent).flatten())
+        log_probs = _log_probs(step(token.view(-1, 1), cache), batch * rows, end)
+    return Generated([[token for token in row if token != end] for row in best], best_log_prob, best_score)
+
+
+def _write(step, start, end, max_length, choose):
+    """Writes token by token as ``choose`` picks from log-probabilities (B, V); a row that ended repeats ``end``."""
+    tokens, cache = _prompt(start, max_length), {}
+    done = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+    written, log_prob, length = [], 0.0, torch.zeros(len(tokens), device=tokens.device)
+    while len(written) < max_length and not done.all():
+        log_probs = _log_probs(step(tokens, cache), len(done), end)
+        written.append(choose(log_probs).masked_fill(done, end))
+        tokens = written[-1][:, None]
+        log_prob = log_prob + log_probs.gather(1, tokens)[:, 0].masked_fill(done, 0.0)
+        length += ~done
+        done |= written[-1] == end
+    tokens = [[token for token in row if token != end] for row in torch.stack(written, 1).tolist()]
+    return Generated(tokens, log_prob, log_prob / length)
+
+
+def _prompt(start, max_length):
+    """Checks the prompt and gives it the shape (B, t)."""
+    if not isinstance(start, torch.Tensor) or start.dtype != torch.long:
+        raise TypeError(f"start must be a LongTensor of token ids, got {getattr(start, 'dtype', type(start).__name__)}")
+    if start.dim() not in (1, 2) or start.numel() == 0:
+        raise ValueError(f"start must be (B,) or (B, t) with at least one token, got shape {tuple(start.shape)}")
+    if max_length < 1:
+        raise ValueError(f"max_length must be at least 1 token, got {max_length}")
+    return start.view(len(start), -1)
+
+
+def _log_probs(logits, batch, end):
+    """Checks the logits of a step and returns log-probabilities, both (B, V)."""
+    if logits.dim() != 2 or len(logits) != batch:
+        raise ValueError(f"step must return the next token's logits ({batch}, V), got shape {tuple(logits.shape)}; of "
+                         "logits (B, t, V) return [:, -1]; keep whatever has B rows in the cache")
+    if not 0 <= end < logits.size(-1):
+        raise ValueError(f"end must be a token of the vocabulary, 0 to {logits.size(-1) - 1}, got {end}")
+    log_probs = logits.log_softmax(-1)
+    if log_probs.isnan().any():
+        raise ValueError("the logits hold NaN or +inf, or only -inf; look at the weights and the input of the model")
+    return log_probs

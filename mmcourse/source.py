@@ -21,4 +21,5 @@ def show_source(thing):
     module = inspect.getmodule(thing).__name__
     path = "/".join([*module.split(".")[:-1], file.name])
     where = f"`{path}`, lines {max(first, 1)} to {max(first, 1) + len(lines) - 1}"
-    return Markdown(f"{where}\n\n```python\n{dedent(''.join(lines)).rstrip()}\n```")
+    name = f"{module}:{'' if inspect.ismodule(thing) else thing.__qualname__}"  # tools/notebooks.py finds it by this
+    return Markdown(f"{where}\n\n```python\n{dedent(''.join(lines)).rstrip()}\n```", metadata={"mmcourse_source": name})

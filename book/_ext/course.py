@@ -1,0 +1,66 @@
+"""What the book needs and Sphinx lacks: chapter numbers from file names, and roles for measured numbers."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.environment.collectors.toctree import TocTreeCollector
+from sphinx.util.docutils import SphinxRole
+
+CHAPTER = re.compile(r"notebooks/(\d\d)_\w+")
+
+
+def number_chapters(app, env):
+    """Number chapter notebooks/05_vision as 5, its sections 5.1, 5.2 ... and its figures and formulas after it.
+
+    Sphinx itself can only count chapters in the order of the table of contents, and a chapter's number is final here
+    although some chapters before it are not written yet.
+    """
+    for document in env.found_docs:
+        match = CHAPTER.fullmatch(document)
+        if match and document in env.tocs:
+            numbers = env.toc_secnumbers.setdefault(document, {})
+            number_entries(env.tocs[document], (), int(match[1]) - 1, numbers)
+            env.titles[document]["secnumber"] = numbers.get("")
+    return TocTreeCollector().assign_figure_numbers(env)
+
+
+def number_entries(entries, parent, before, numbers):
+    """Give the reference of every entry in a (nested) list its section number, the first one ``before + 1``."""
+    for position, entry in enumerate(entries.children, before + 1):
+        number = (*parent, position)
+        for child in entry.children:
+            if isinstance(child, nodes.bullet_list):
+                number_entries(child, number, 0, numbers)
+            else:
+                for reference in child.findall(nodes.reference):
+                    numbers[reference["anchorname"]] = number
+                    if len(number) < 3:
+                        reference["secnumber"] = number
+
+
+class Measured(SphinxRole):
+    """``{measured}`seconds``` and ``megabytes``: what the page's notebook took to run; ``reading``: minutes to read."""
+
+    def run(self):
+        notebook = json.loads(Path(self.env.doc2path(self.env.docname)).read_text(encoding="utf-8"))
+        values = dict(notebook["metadata"].get("mmcourse", {}), reading=reading_minutes(notebook))
+        if self.text not in values:
+            message = f"{self.env.docname} has no measured {self.text!r}, only {', '.join(values)}: make notebooks"
+            return [], [self.inliner.reporter.error(message)]
+        return [nodes.Text(str(values[self.text]))], []
+
+
+def reading_minutes(notebook):
+    """200 words of text or 20 lines of code a minute."""
+    text = {kind: "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == kind)
+            for kind in ("markdown", "code")}  # fmt: skip
+    return math.ceil(len(text["markdown"].split()) / 200 + len(text["code"].splitlines()) / 20)
+
+
+def setup(app):
+    app.connect("env-get-updated", number_chapters, priority=900)  # after Sphinx's own numbering
+    app.add_role("measured", Measured())
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,260 @@
+"""Metrics: against values worked out by hand, against ``pycocoevalcap``, and facts against made-up scenes."""
+
+import math
+import random
+
+import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.rouge.rouge import Rouge
+
+from mmcourse.data.scenes import EmojiScenes
+from mmcourse.metrics import FactScore, bleu, cider_d, fact_score, fact_scores, rouge_l
+
+
+def corpus(seed, captions, vocabulary, shortest=1):
+    """Random captions of words that are rare or frequent, with 1 to 5 references; some hypotheses come from them."""
+    rng = random.Random(seed)
+
+    def caption(shortest):
+        words = [f"w{int(vocabulary * rng.random() ** 2)}" for _ in range(rng.randint(shortest, 13))]
+        return " ".join(words)
+
+    references = [[caption(1) for _ in range(rng.randint(1, 5))] for _ in range(captions)]
+    return [rng.choice([rng.choice(r), caption(shortest), f"{r[0]} {r[0]}"]) for r in references], references
+
+
+CORPORA = [corpus(0, 1, 3), corpus(1, 2, 4), corpus(2, 7, 6), corpus(3, 40, 12), corpus(4, 60, 300),
+           corpus(5, 25, 5, shortest=0), corpus(6, 3, 2, shortest=0), (["", ""], [["a b c"], ["a"]]),
+           (["a b", "c"], [["d e f"], ["g"]]), (["a a a a a", "b b"], [["a a b a", "a"], ["b", "b a b"]])]
+
+
+def theirs(scorer, hypotheses, references, **options):
+    found = scorer.compute_score(dict(enumerate(references)), {i: [h] for i, h in enumerate(hypotheses)}, **options)
+    return pytest.approx(found[0], rel=0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("hypotheses", "references"), CORPORA)
+class TestAgainstCOCO:
+    @pytest.mark.parametrize("max_order", [1, 2, 3, 4])
+    def test_bleu(self, hypotheses, references, max_order):
+        expected = theirs(Bleu(max_order), hypotheses, references, verbose=0)
+        assert bleu(hypotheses, references, max_order) == expected
+
+    def test_rouge_l(self, hypotheses, references):
+        assert rouge_l(hypotheses, references) == theirs(Rouge(), hypotheses, references)
+
+    def test_cider_d(self, hypotheses, references):
+        assert cider_d(hypotheses, references) == theirs(Cider(), hypotheses, references)
+
+
+class TestBleu:
+    def test_by_hand(self):
+        # 4 of 5 words, 2 of 4 pairs (a red, red car), 1 of 3 triples, no four in a row; 5 words against 6.
+        scores = bleu(["a red car the on"], [["there is a red car on"]])
+        shorter = math.exp(1 - 6 / 5)
+        assert scores[:3] == pytest.approx([0.8 * shorter, (0.8 * 0.5) ** (1 / 2) * shorter,
+                                            (0.8 * 0.5 / 3) ** (1 / 3) * shorter])
+        assert 0 < scores[3] < 1e-3
+
+    def test_a_word_counts_at_most_as_often_as_in_one_reference(self):
+        # Papineni et al., section 2.1: 2 of the 7 words count.
+        scores = bleu(["the the the the the the the"], [["the cat is on the mat", "there is a cat on the mat"]])
+        assert scores[0] == pytest.approx(2 / 7)
+
+    def test_the_closest_reference_gives_the_length_and_of_two_the_shorter(self):
+        assert bleu(["a b c d"], [["a b c d x", "a b c d x y z", "a"]], 1) == pytest.approx([math.exp(1 - 5 / 4)])
+        assert bleu(["a b c d"], [["a b c d x", "a b c"]], 1) == pytest.approx([1.0])
+
+    def test_counts_are_summed_over_the_corpus(self):
+        assert bleu(["a b c", "x"], [["a b c"], ["y"]], 1) == pytest.approx([3 / 4])
+
+    def test_a_perfect_corpus_has_1(self):
+        assert bleu(["a b c d", "e f g h i"], [["a b c d", "z"], ["e f g h i"]]) == pytest.approx([1.0] * 4)
+        assert bleu(["a b c d e"], [["a b c d"]], 1) == pytest.approx([4 / 5])  # longer is not rewarded
+
+    def test_orders(self):
+        hypotheses, references = CORPORA[3]
+        assert len(bleu(hypotheses, references)) == 4
+        assert bleu(hypotheses, references, 6)[:2] == bleu(hypotheses, references, 2)
+        for order in (0, -1):
+            with pytest.raises(ValueError, match=f"max_order must be at least 1, got {order}"):
+                bleu(hypotheses, references, order)
+
+    def test_nothing_said_has_nothing(self):
+        assert bleu([""], [["a b"]]) == pytest.approx([0.0] * 4, abs=1e-12)
+
+
+class TestRougeL:
+    def test_by_hand(self):
+        # In common and in order: a, dog, on (3). P = 3/4, R = 3/5.
+        precision, recall = 3 / 4, 3 / 5
+        expected = (1 + 1.44) * precision * recall / (recall + 1.44 * precision)
+        assert rouge_l(["a dog on grass"], [["a big dog sits on"]]) == pytest.approx(expected)
+
+    def test_precision_and_recall_come_from_the_best_reference_for_each(self):
+        # P = 3/3 from the long one, R = 1/1 from the short one.
+        assert rouge_l(["a b c"], [["a x b y c z", "b"]]) == pytest.approx(1.0)
+
+    def test_order_counts(self):
+        assert rouge_l(["c b a"], [["a b c"]]) == pytest.approx(1 / 3)
+        assert rouge_l(["a b c d"], [["b d"]]) == pytest.approx(2.44 * 0.5 / (1 + 1.44 * 0.5))
+
+    def test_mean_over_captions(self):
+        assert rouge_l(["a b", "c", ""], [["a b"], ["d"], ["e"]]) == pytest.approx(1 / 3)
+
+
+class TestCiderD:
+    def test_by_hand(self):
+        # Two images, each n-gram in one of them, so all weigh log 2. Words a b | a c: cosine 1/2; no pair in common.
+        hypotheses, references = ["a b", "x y z u"], [["a c"], ["x y z u"]]
+        assert cider_d(hypotheses, references) == pytest.approx((10 / 4 * (1 / 2) + 10) / 2)
+
+    def test_what_every_image_has_weighs_nothing(self):
+        assert cider_d(["a b", "a c"], [["a d"], ["a e"]]) == 0.0
+        assert cider_d(["a b c d e", "a"], [["a b c d e"], ["f"]]) == pytest.approx(10 / 2)
+
+    def test_a_longer_caption_is_penalised(self):
+        # The hypothesis has 6 words more, none of them known: the cosine and exp(-36 / 72) remain.
+        found = cider_d(["a q q q q q q", "b"], [["a"], ["c"]])
+        assert found == pytest.approx(10 / 4 / math.sqrt(37) * math.exp(-0.5) / 2)
+
+    def test_repeating_a_word_does_not_help(self):
+        assert cider_d(["a a", "b"], [["a c"], ["d"]]) < cider_d(["a", "b"], [["a c"], ["d"]])
+        # Clipped: the product counts one of the three, the norm all three; two words too many.
+        assert cider_d(["a a a", "b"], [["a"], ["c"]]) == pytest.approx(10 / 4 / 3 * math.exp(-4 / 72) / 2)
+
+    def test_mean_over_references(self):
+        assert cider_d(["a b c d", "x"], [["a b c d", "e f g h"], ["y"]]) == pytest.approx(10 / 2 / 2)
+
+    def test_perfect_captions_have_10_and_a_single_image_0(self):
+        captions = [f"{i} a{i} b{i} c{i} d{i}" for i in range(5)]
+        assert cider_d(captions, [[caption] for caption in captions]) == pytest.approx(10.0)
+        assert cider_d(captions[:1], [captions[:1]]) == 0.0
+
+
+@pytest.mark.parametrize("metric", [bleu, rouge_l, cider_d])
+class TestErrors:
+    @pytest.mark.parametrize(("hypotheses", "references"), [("a b", [["a b"]]), (["a b"], "a b"), ("a", "a")])
+    def test_a_string_in_place_of_the_list(self, metric, hypotheses, references):
+        with pytest.raises(TypeError, match="hypotheses must be a list of strings .* got a string"):
+            metric(hypotheses, references)
+
+    @pytest.mark.parametrize(("hypotheses", "references", "number"), [
+        (["a", "b"], [["a"], "b"], 1), ([["a", "b"]], [["a b"]], 0), (["a"], [["a", ["b"]]], 0), (["a"], [[None]], 0),
+    ])
+    def test_what_a_single_caption_has(self, metric, hypotheses, references, number):
+        with pytest.raises(TypeError, match=f"even a single one; number {number} has"):
+            metric(hypotheses, references)
+
+    @pytest.mark.parametrize(("hypotheses", "references"), [(["a"], [["a"], ["b"]]), (["a", "b"], [["a"]]), ([], [])])
+    def test_lengths(self, metric, hypotheses, references):
+        message = f"got {len(hypotheses)} hypotheses and {len(references)} lists"
+        with pytest.raises(ValueError, match=f"one list of references for each hypothesis, {message}"):
+            metric(hypotheses, references)
+
+    @pytest.mark.parametrize("empty", [[], ["b", ""], ["  "]])
+    def test_empty_references(self, metric, empty):
+        with pytest.raises(ValueError, match="hypothesis 1 needs at least one reference, each with words, got"):
+            metric(["a", "b"], [["a"], empty])
+
+
+class Scene:
+    """A blue car to the left of two dogs at night; the dogs are brown by nature, which a caption need not say."""
+
+    facts = frozenset({("object", "car"), ("count", "car", 1), ("colour", "car", "blue"), ("object", "dog"),
+                       ("count", "dog", 2), ("relation", "car", "left of", "dog"), ("background", "night")})
+    more = {("colour", "dog", "brown"), ("relation", "dog", "right of", "car")}
+
+    def holds(self, fact):
+        return fact in self.facts or fact in self.more
+
+
+class Below(Scene):
+    facts = frozenset({("object", "cat"), ("relation", "cat", "below", "dog")})
+    more = {("relation", "dog", "above", "cat")}
+
+
+@pytest.fixture
+def states(monkeypatch):
+    """Captions written as facts, so that these tests depend on no grammar."""
+    def state(*facts):
+        spoken[" ; ".join(map(str, facts))] = set(facts)
+        return " ; ".join(map(str, facts))
+
+    spoken = {"": set()}
+    monkeypatch.setattr("mmcourse.metrics.parse", spoken.__getitem__)
+    return state
+
+
+class TestFactScore:
+    def test_by_hand(self, states):
+        caption = states(("object", "car"), ("count", "car", 1), ("colour", "car", "red"), ("colour", "dog", "brown"))
+        score = fact_score(caption, Scene())
+        assert isinstance(score, FactScore)
+        assert score.precision == 3 / 4  # the brown dog is true
+        assert score.recall == 2 / 7  # but nobody asked for it
+        assert score.true == {("object", "car"), ("count", "car", 1), ("colour", "dog", "brown")}
+        assert score.false == {("colour", "car", "red")}
+        assert score.missed == Scene.facts - score.true
+
+    def test_a_full_caption(self, states):
+        score = fact_score(states(*Scene.facts), Scene())
+        assert score == (1.0, 1.0, Scene.facts, frozenset(), frozenset())
+
+    def test_a_relation_and_its_inverse_are_one_fact(self, states):
+        one, other = ("relation", "car", "left of", "dog"), ("relation", "dog", "right of", "car")
+        for facts in ([one], [other], [one, other]):
+            assert fact_score(states(*facts), Scene())[:3] == (1.0, 1 / 7, {one})
+        for facts in ([("relation", "cat", "below", "dog")], [("relation", "dog", "above", "cat")]):
+            score = fact_score(states(*facts), Below())
+            assert score[:2] == (1.0, 1 / 2) and score.missed == {("object", "cat")}
+
+    def test_a_relation_turned_round_is_false(self, states):
+        score = fact_score(states(("relation", "dog", "left of", "car")), Scene())
+        assert score[:2] == (0.0, 0.0) and len(score.missed) == 7
+
+    def test_silence_does_not_win(self, states):
+        score = fact_score("", Scene())
+        assert score == (0.0, 0.0, frozenset(), frozenset(), Scene.facts)
+
+    @pytest.mark.parametrize("caption", [["a", "car"], None, 3])
+    def test_needs_a_string(self, caption):
+        message = f"caption must be a string, got {type(caption).__name__}; for many call fact_scores"
+        with pytest.raises(TypeError, match=message):
+            fact_score(caption, Scene())
+
+    def test_of_a_real_scene(self):
+        scenes = EmojiScenes("val")
+        for index in range(20):
+            scene = scenes[index]
+            for caption in scene.captions:
+                assert fact_score(caption, scene) == (1.0, 1.0, *fact_score(scene.captions[0], scene)[2:])
+            for foil in scene.foils:
+                assert fact_score(foil.false, scene).precision < fact_score(foil.true, scene).precision == 1.0
+
+
+class TestFactScores:
+    def test_by_hand(self, states):
+        captions = [states(("object", "car"), ("object", "cow"), ("background", "day"), ("colour", "dog", "brown")),
+                    states(("relation", "dog", "above", "cat")), ""]
+        assert fact_scores(captions, [Scene(), Below(), Scene()]) == {
+            "all": (3 / 5, 2 / 16),
+            "background": (0.0, 0.0),
+            "colour": (1.0, 0.0),
+            "count": (0.0, 0.0),
+            "object": (1 / 2, 1 / 5),
+            "relation": (1.0, 1 / 3),
+        }
+
+    def test_one_caption_has_its_fact_score(self, states):
+        caption = states(("object", "car"), ("count", "car", 2), ("count", "dog", 2))
+        found = fact_scores([caption], [Scene()])
+        assert found["all"] == fact_score(caption, Scene())[:2] == (2 / 3, 2 / 7)
+        assert list(found) == sorted(found)
+
+    @pytest.mark.parametrize(("captions", "scenes"), [([], []), ([""], []), ([""], [Scene(), Scene()])])
+    def test_lengths(self, captions, scenes):
+        message = f"one scene for each caption, got {len(captions)} captions, {len(scenes)} scenes"
+        with pytest.raises(ValueError, match=message):
+            fact_scores(captions, scenes)

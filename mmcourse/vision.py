@@ -68,3 +68,37 @@ class VisionTransformer(nn.Module):
         x = self.patches(images)
         x = torch.cat([self.class_token.expand(len(x), -1, -1), x], 1) + self.positions
         return self.encoder(self.dropout(x), return_weights=return_weights)
+
+
+class ResidualBlock(nn.Module):
+    """``x + conv(act(norm(conv(act(norm(x))))))``: two 3 x 3 convolutions that learn a change (He et al. 2016)."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.change = nn.Sequential(*(layer for _ in range(2) for layer in (
+            nn.GroupNorm(8, channels), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1))))
+
+    def forward(self, x):
+        return x + self.change(x)
+
+
+class ConvEncoder(nn.Module):
+    """A small residual network whose last grid of features becomes tokens: ``(B, 3, H, W)`` to ``(B, N, D)``, row by row.
+
+    Every stage halves the height and the width and ends with its number of residual blocks, so that N is
+    ``H * W / 4 ** stages``. The height and the width must be multiples of ``2 ** stages`` (ValueError otherwise).
+    """
+
+    def __init__(self, width, channels=(32, 64, 128), blocks=(0, 1, 2)):
+        super().__init__()
+        stages, self.stride = [], 2 ** len(channels)
+        for before, after, depth in zip((3, *channels), channels, blocks, strict=False):
+            stages += [nn.Conv2d(before, after, 5 if before == 3 else 3, stride=2, padding=2 if before == 3 else 1)]
+            stages += [ResidualBlock(after) for _ in range(depth)]
+        self.stages = nn.Sequential(*stages, nn.GroupNorm(8, channels[-1]), nn.GELU())
+        self.projection = nn.Linear(channels[-1], width)
+
+    def forward(self, images):
+        if images.shape[-1] % self.stride or images.shape[-2] % self.stride:
+            raise ValueError(f"height and width must be multiples of {self.stride}, got {tuple(images.shape[-2:])}.")
+        return self.projection(self.stages(images).flatten(2).transpose(1, 2))

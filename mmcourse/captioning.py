@@ -1,0 +1,160 @@
+"""The captioner: a picture becomes a grid of tokens, and a decoder that looks at them writes one word at a time.
+
+Shapes: B batch, T words, N grid tokens, D width, H heads, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from torch import nn
+
+from mmcourse import decoding
+from mmcourse.data.drawings import nouns
+from mmcourse.data.language import noun_words
+from mmcourse.pictures import load_picture
+from mmcourse.transformer import Decoder, Encoder
+from mmcourse.vision import ConvEncoder, to_pixels
+
+PAD, START, END, UNKNOWN = range(4)
+SPECIAL = ["<pad>", "<start>", "<end>", "<unknown>"]
+LOW_CONFIDENCE = 0.5
+
+
+@dataclass(frozen=True)
+class Caption:
+    """``attention`` (layers, H, T, N) is where the decoder looked for each of the ``tokens`` (words and end).
+
+    ``log_prob`` is the log-probability of the whole sentence; ``confidence`` in [0, 1] is the lowest probability that the
+    model gave to a word of a noun: a sentence is no surer than its least sure thing.
+    """
+
+    text: str
+    log_prob: float
+    tokens: list[str]
+    attention: torch.Tensor
+    confidence: float
+
+
+class Captioner(nn.Module, PyTorchModelHubMixin):
+    """Convolutions and a Transformer encoder read the picture, a Transformer decoder writes (Xu et al. 2015, and since).
+
+    ``vocabulary`` is the list of words; ``image_size`` is in pixels and a multiple of 8. ``blind`` hides the picture
+    from the decoder: the baseline that knows only how captions usually go.
+    """
+
+    def __init__(self, vocabulary, width=128, heads=4, encoder_layers=1, decoder_layers=2, image_size=64,
+                 channels=(32, 64, 128), blocks=(0, 1, 2), dropout=0.0, max_length=28, blind=False):
+        super().__init__()
+        self.words = SPECIAL + list(vocabulary)
+        self.ids = {word: number for number, word in enumerate(self.words)}
+        self.image_size, self.max_length, self.blind = image_size, max_length, blind
+        self.eye = ConvEncoder(width, channels, blocks)
+        cells = (image_size // self.eye.stride) ** 2
+        self.places = nn.Parameter(0.02 * torch.randn(1, cells, width))
+        self.encoder = Encoder(encoder_layers, width, heads, dropout=dropout)
+        self.embedding = nn.Embedding(len(self.words), width)
+        self.positions = nn.Parameter(0.02 * torch.randn(1, max_length, width))
+        self.decoder = Decoder(decoder_layers, width, heads, dropout=dropout)
+        self.output = nn.Linear(width, len(self.words))
+        self.grid = nn.Linear(width, 1 + len(nouns()))
+        nn.init.normal_(self.embedding.weight, std=0.02)
+
+    def encode(self, images, restyled=False):
+        """Turn uint8 pictures (B, H, W, 3) into the memory (B, N, D) that the decoder looks at."""
+        pixels = to_pixels(images).to(self.places.device)
+        memory = self.encoder(self.eye(restyle(pixels) if restyled else pixels) + self.places)
+        return torch.zeros_like(memory) if self.blind else memory
+
+    def decode(self, memory, tokens, *, cache=None, return_weights=False):
+        """Logits (B, T, V) for the word after each of the ``tokens`` (B, T), which continue those in the ``cache``."""
+        past = 0 if cache is None else cache.get("length", 0)
+        if cache is not None:
+            cache["length"] = past + tokens.shape[1]
+        x = self.embedding(tokens) + self.positions[:, past:past + tokens.shape[1]]
+        x = self.decoder(x, memory, cache=None if cache is None else cache.setdefault("decoder", {}),
+                         return_weights=return_weights)
+        return (self.output(x[0]), x[1]) if return_weights else self.output(x)
+
+    def forward(self, images, tokens):
+        """Teacher forcing: pictures (B, H, W, 3) uint8 and the true words so far (B, T) give logits (B, T, V)."""
+        return self.decode(self.encode(images), tokens)
+
+    def tokenize(self, text):
+        """Ids of a caption's words, between START and END."""
+        return [START, *(self.ids.get(word, UNKNOWN) for word in text.split()), END]
+
+    def collate(self, scenes):
+        """A training batch of scenes: pictures, one of the five captions of each, and what lies in each cell."""
+        chosen = [self.tokenize(scene.captions[crc32(scene.key.encode()) % 5]) for scene in scenes]
+        tokens = torch.full((len(scenes), max(map(len, chosen))), PAD)
+        for row, ids in enumerate(chosen):
+            tokens[row, :len(ids)] = torch.tensor(ids)
+        cells = torch.stack([cell_nouns(scene, self.eye.stride) for scene in scenes])
+        return {"images": torch.from_numpy(np.stack([s.image for s in scenes])), "tokens": tokens, "cells": cells}
+
+    def loss(self, batch):
+        """Mean cross-entropy of the next word, plus that of the noun in each cell of the grid.
+
+        The second term uses the boxes that a scene knows; it teaches the convolutions what is where, long before
+        the sentences do. Where boxes are unknown, leave it out.
+        """
+        memory = self.encode(batch["images"], restyled=self.training)
+        logits = self.decode(memory, batch["tokens"][:, :-1])
+        words = F.cross_entropy(logits.flatten(0, 1), batch["tokens"][:, 1:].flatten(), ignore_index=PAD)
+        return words + F.cross_entropy(self.grid(memory).flatten(0, 1), batch["cells"].flatten())
+
+    @torch.no_grad()
+    def caption(self, image, strategy="beam", beams=4, **options):
+        """Describe a picture (path, PIL picture or uint8 array), or a list of them: a Caption, or a list.
+
+        ``strategy`` is ``beam``, ``greedy`` or ``sample``; ``options`` go to the function of that name in
+        :mod:`mmcourse.decoding`. Raises ValueError for another strategy or for what is not a picture.
+        """
+        options = options | {"beams": beams} if strategy == "beam" else options
+        write = {"beam": decoding.beam_search, "greedy": decoding.greedy, "sample": decoding.sample}.get(strategy)
+        if write is None:
+            raise ValueError(f"unknown strategy {strategy!r}: choose beam, greedy or sample")
+        many = isinstance(image, list)
+        images = np.stack([load_picture(one, self.image_size) for one in (image if many else [image])])
+        memory = self.encode(images)
+        start = torch.full((len(images),), START, device=memory.device)
+        generated = write(lambda tokens, cache: self.decode(memory, tokens, cache=cache)[:, -1],
+                          start, end=END, max_length=self.max_length, **options)
+        captions = [self.explain(memory[row:row + 1], ids, float(generated.log_prob[row]))
+                    for row, ids in enumerate(generated.tokens)]
+        return captions if many else captions[0]
+
+    def explain(self, memory, ids, log_prob):
+        """The Caption of the words ``ids``: one pass with all of them gives the attention and each word's probability."""
+        tokens = torch.tensor([[START, *ids]], device=memory.device)[:, :self.max_length]
+        logits, attention = self.decode(memory, tokens, return_weights=True)
+        probability = logits[0].softmax(-1)[range(len(ids)), ids].tolist()
+        words = [self.words[number] for number in ids]
+        named = [p for word, p in zip(words, probability, strict=True) if word in noun_words()]
+        return Caption(" ".join(words), log_prob, [*words, SPECIAL[END]], attention[0].cpu(), min(named, default=0.0))
+
+
+def restyle(pixels):
+    """Redraw pictures (B, 3, H, W) as other artists might: each lighter or darker, sharper or softer, some outlined."""
+    def between(low, high):
+        return torch.empty(len(pixels), 1, 1, 1, device=pixels.device).uniform_(low, high)
+
+    pixels = pixels + between(-0.8, 1.2) * (pixels - F.avg_pool2d(pixels, 3, 1, 1, count_include_pad=False))
+    contrast = F.max_pool2d(pixels, 3, 1, 1) + F.max_pool2d(-pixels, 3, 1, 1)  # of each pixel's neighbourhood
+    pixels = pixels - between(-0.8, 0.8).relu() * contrast.amax(1, keepdim=True)
+    return pixels * between(0.8, 1.2) + between(-0.15, 0.15)
+
+
+def cell_nouns(scene, stride):
+    """For each cell of the grid, row by row, the number of the noun that covers its middle, and 0 for none."""
+    rows, columns = (side // stride for side in scene.image.shape[:2])
+    numbers = {noun.name: 1 + number for number, noun in enumerate(nouns())}
+    cells = torch.zeros(rows, columns, dtype=torch.long)
+    for thing in scene.objects:
+        x0, y0, x1, y1 = ((edge + stride // 2) // stride for edge in thing.box)
+        cells[y0:y1, x0:x1] = numbers[thing.noun]
+    return cells.flatten()

@@ -1,0 +1,323 @@
+"""EmojiScenes: pictures composed of drawings, whose truth is known down to each pixel box.
+
+``EmojiScenes(split)[index]`` is determined by (split, index) alone, on every machine: Python's ``random.Random`` makes the
+choices, and all arithmetic on pixels is on integers.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from random import Random
+from zlib import crc32
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from mmcourse.data import language
+from mmcourse.data.drawings import HELD_OUT_STYLE, drawing, nouns, styles_of
+from mmcourse.data.language import COLOURS, Description, Group
+
+SPLITS = ("train", "val", "composition", "style")
+RGB = {"red": (226, 34, 34), "orange": (250, 136, 14), "yellow": (250, 218, 30), "green": (46, 160, 54),
+       "blue": (42, 92, 226), "purple": (138, 48, 190), "pink": (250, 130, 190), "brown": (128, 76, 36)}
+PIXELS = {"small": (17, 20), "medium": (24, 27), "big": (32, 37)}  # longest side in a scene of 64 pixels, inclusive
+# background: colour above the horizon, colour below, horizon in sixty-fourths of the height, texture and its colour
+PAINT = {"grass": ((158, 208, 244), (112, 186, 84), 22, "flecks", (74, 146, 58)),
+         "beach": ((120, 200, 240), (240, 218, 160), 24, "flecks", (216, 188, 124)),
+         "snow": ((204, 216, 232), (244, 248, 252), 26, "flecks", (255, 255, 255)),
+         "night": ((16, 20, 58), (34, 40, 84), 48, "flecks", (250, 246, 200)),
+         "sea": ((176, 220, 246), (44, 128, 190), 20, "waves", (98, 172, 222)),
+         "room": ((242, 230, 206), (164, 112, 66), 42, "none", (0, 0, 0)),
+         "road": ((190, 196, 204), (100, 102, 108), 18, "dashes", (244, 240, 220)),
+         "sunset": ((250, 152, 82), (110, 62, 104), 40, "none", (0, 0, 0)),
+         "rain": ((136, 146, 160), (104, 114, 126), 44, "streaks", (190, 204, 222)),
+         "paper": ((250, 249, 245), (250, 249, 245), 0, "none", (0, 0, 0)),
+         "dots": ((250, 244, 226), (250, 244, 226), 0, "dots", (214, 150, 140)),
+         "stripes": ((242, 246, 250), (242, 246, 250), 0, "stripes", (166, 200, 222))}
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One drawing in a scene; ``box`` is (x0, y0, x1, y1) in pixels, tight around what is opaque, x1 and y1 exclusive."""
+
+    noun: str
+    style: str
+    colour: str | None
+    size: str
+    box: tuple[int, int, int, int]
+    group: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture ``image`` (H, W, 3) uint8 with all that is true of it; texts are made when they are asked for."""
+
+    image: np.ndarray
+    description: Description
+    objects: tuple[SceneObject, ...]
+    key: str
+
+    @property
+    def background(self):
+        return self.description.background
+
+    @property
+    def facts(self):
+        """All facts that a full caption of this scene states."""
+        return self.description.facts
+
+    @cached_property
+    def captions(self):
+        """Five reference captions in English; each states every fact."""
+        return language.captions(self.description, Random(f"{self.key}/captions"))
+
+    @cached_property
+    def caption_zh(self):
+        """One reference caption in Mandarin."""
+        return language.caption_zh(self.description)
+
+    @cached_property
+    def questions(self):
+        """Question-answer pairs, as a list of :class:`~mmcourse.data.language.Question`."""
+        return language.questions(self.description, Random(f"{self.key}/questions"))
+
+    @cached_property
+    def foils(self):
+        """Pairs of a true and a false caption, as a list of :class:`~mmcourse.data.language.Foil`."""
+        found = language.foils(self.description, Random(f"{self.key}/foils"))
+        return [foil for foil in found if not all(map(self.holds, language.parse(foil.false)))]
+
+    def holds(self, fact):
+        """Whether a fact is true here: also a relation said the other way round, or the natural colour of a thing."""
+        kind, *rest = fact
+        if fact in self.facts:
+            return True
+        if kind == "relation":
+            first, relation, second = rest
+            return ("relation", second, language.INVERSE[relation], first) in self.facts
+        if kind == "colour":
+            noun, colour = rest
+            return any(thing.noun == noun and thing.colour is None and colour in natural_colours(noun, thing.style)
+                       for thing in self.objects)
+        return False
+
+
+@lru_cache(maxsize=None)
+def held_out(first, second):
+    """Whether a pair of nouns, or of a colour and a noun, is kept for the ``composition`` split (one pair in ten)."""
+    return crc32("|".join(sorted((first, second))).encode()) % 10 == 0
+
+
+@lru_cache(maxsize=None)
+def partners(name):
+    """What ``name`` never meets in training: (nouns, colours)."""
+    noun = language.noun_table()[name]
+    colours = tuple(c for c in COLOURS if noun.tintable and c not in noun.denied and held_out(c, name))
+    return tuple(other.name for other in nouns() if other.name != name and held_out(name, other.name)), colours
+
+
+@lru_cache(maxsize=None)
+def natural_colours(name, style):
+    """Colour words that fit an untinted drawing: those nearest to at least a fifth of its opaque pixels."""
+    pixels = drawing(name, style).reshape(-1, 4).astype(int)
+    pixels = pixels[pixels[:, 3] > 127, :3]
+    palette = np.array([*RGB.values(), (0, 0, 0), (128, 128, 128), (255, 255, 255)])
+    nearest = ((pixels[:, None] - palette) ** 2).sum(-1).argmin(1)
+    share = np.bincount(nearest, minlength=len(palette)) / max(len(pixels), 1)
+    return frozenset(colour for colour, part in zip(RGB, share, strict=False) if part >= 0.2)
+
+
+@lru_cache(maxsize=None)
+def artist(name, split):
+    """The styles that may draw a noun in a split."""
+    return tuple(style for style in styles_of(name) if (style == HELD_OUT_STYLE) == (split == "style"))
+
+
+@lru_cache(maxsize=None)
+def master(name, style):
+    """The drawing as a Pillow picture with premultiplied alpha, ready to be resized."""
+    return Image.fromarray(drawing(name, style)).convert("RGBa")
+
+
+def sprite(name, style, pixels, colour, mirrored):
+    """A drawing ``pixels`` wide and high, tinted or not: (picture with alpha, tight box)."""
+    image = master(name, style).resize((pixels, pixels), Image.Resampling.BOX).convert("RGBA")
+    image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
+    opaque = image.getchannel("A").convert("1", dither=Image.Dither.NONE)
+    return tint(image, opaque, RGB[colour]) if colour else image, opaque.getbbox()
+
+
+def tint(image, opaque, colour):
+    """Repaint in shades of one colour, the darkest pixel darkest: the rank of a pixel's luminance chooses the shade."""
+    grey = image.convert("L")
+    levels = np.cumsum(grey.histogram(opaque))
+    rank = (levels * 255 // max(int(levels[-1]), 1))[:, None]
+    colour = np.array(colour)
+    shades = np.where(rank < 128, colour * (rank + 96) // 224, colour + (255 - colour) * (rank - 128) // 256)
+    tinted = Image.fromarray(shades.astype(np.uint8)[np.asarray(grey)])
+    tinted.putalpha(image.getchannel("A"))
+    return tinted
+
+
+def paint(name, size, rng):
+    """The background ``name`` as a picture, with its colours, horizon and texture jittered."""
+    above, below, ink = (tuple(part + rng.randrange(-14, 15) for part in colour)
+                         for colour in (PAINT[name][0], PAINT[name][1], PAINT[name][4]))
+    horizon, texture = PAINT[name][2:4]
+    line = (horizon + rng.randrange(-6, 7)) * size // 64 if horizon else 0
+    image = Image.new("RGB", (size, size), tuple(min(max(part, 0), 255) for part in below))
+    image.paste(tuple(min(max(part, 0), 255) for part in above), (0, 0, size, line))
+    draw, ink = ImageDraw.Draw(image), tuple(min(max(part, 0), 255) for part in ink)
+    start, step = rng.randrange(8) * size // 64, rng.randrange(5, 9) * size // 64
+    if texture == "flecks":
+        top = 0 if name in ("night", "snow") else line
+        draw.point([(x * size // 256, top + y * (size - top) // 256)
+                    for x, y in zip(*[iter(rng.randbytes(144))] * 2, strict=True)], ink)
+    elif texture == "streaks":
+        for x, y in zip(*[iter(rng.randbytes(90))] * 2, strict=True):
+            x, y = x * size // 256, y * size // 256
+            draw.line((x, y, x - size // 32, y + size // 16), ink)
+    elif texture == "waves":
+        for y in range(line + start, size, step):
+            draw.line((0, y, size, y), ink)
+    elif texture == "dashes":
+        y = (line + size) // 2
+        for x in range(start, size, 2 * step):
+            draw.rectangle((x, y, x + step, y + size // 64), ink)
+    elif texture == "dots":
+        draw.point([(x, y) for x in range(start % step, size, step) for y in range(start % step, size, step)], ink)
+    elif texture == "stripes":
+        for x in range(start, size, step):
+            draw.rectangle((x, 0, x + step // 3, size), ink)
+    return image
+
+
+def extent(tree):
+    """Width and height that a layout needs: a leaf is (pixels, index), a node is (axis, first, second)."""
+    if len(tree) == 2:
+        return tree[0], tree[0]
+    axis, (a, b) = tree[0], (extent(tree[1]), extent(tree[2]))
+    return (a[0] + b[0], max(a[1], b[1])) if axis == 0 else (max(a[0], b[0]), a[1] + b[1])
+
+
+def place(tree, region, rng, places):
+    """Put each leaf of a layout into the region (x0, y0, x1, y1); ``places[index]`` becomes its corner (x, y)."""
+    x0, y0, x1, y1 = region
+    if len(tree) == 2:
+        places[tree[1]] = rng.randint(x0, x1 - tree[0]), rng.randint(y0, y1 - tree[0])
+        return
+    axis, first, second = tree
+    need, low = extent(tree), [x0, y0]
+    across = 1 - axis  # keep both parts within one band, so that "left of" never looks like "above"
+    band = min(need[across] + 4, region[2 + across] - region[across])
+    low[across] += rng.randint(0, region[2 + across] - region[across] - band)
+    high = [x1, y1]
+    high[across] = low[across] + band
+    cut = low[axis] + extent(first)[axis] + rng.randint(0, high[axis] - low[axis] - need[axis])
+    middle_high, middle_low = list(high), list(low)
+    middle_high[axis] = middle_low[axis] = cut
+    place(first, (*low, *middle_high), rng, places)
+    place(second, (*middle_low, *high), rng, places)
+
+
+def layout(description, leaves, rng):
+    """The layout tree of a description whose groups have the given lists of leaves."""
+    relation = description.relation
+    axis = 0 if relation in ("left of", "right of") else 1 if relation else rng.randrange(2)
+    inner = 1 - axis if relation else axis
+    trees = []
+    for leaf, *more in leaves:
+        tree = leaf
+        for other in more:
+            tree, inner = (inner, tree, other), inner if relation else 1 - inner
+        trees.append(tree)
+    if relation is None:
+        return trees[0]
+    return (axis, *(trees if relation in ("left of", "above") else trees[::-1]))
+
+
+class EmojiScenes:
+    """Endless scenes: ``EmojiScenes(split)[index]`` for any index from 0.
+
+    Args:
+        split: ``train``; ``val`` (as train, other scenes); ``composition`` (each scene has a pair of nouns, or a colour
+            on a noun, that training never shows); ``style`` (drawn by artists that training never shows).
+        size: height and width of the picture in pixels, at least 32.
+
+    Raises:
+        ValueError: for an unknown split or a size under 32.
+    """
+
+    def __init__(self, split="train", size=64):
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+        if size < 32:
+            raise ValueError(f"scenes need at least 32 pixels to be legible, got size={size}")
+        self.split, self.size = split, size
+        self.names = [noun.name for noun in nouns() if artist(noun.name, split)]
+
+    def __getitem__(self, index):
+        if index < 0:
+            raise IndexError(f"scenes are counted from 0, got index {index}")
+        key = f"{self.split}/{index}"
+        rng = Random(key)
+        description = self.describe(rng)
+        return self.render(description, rng, key)
+
+    def describe(self, rng):
+        """Draw a description that belongs to this split."""
+        counts = rng.choice(((1,), (1,), (2,), (3,), (1, 1), (1, 1), (1, 1), (1, 2), (2, 1)))
+        special = None
+        if self.split == "composition":
+            special = rng.choice(("pair", "binding"))
+            counts = rng.choice(((1, 1), (1, 1), (1, 2), (2, 1))) if special == "pair" else counts
+        first = rng.choice(self.names)
+        while special and not partners(first)[special == "binding"]:
+            first = rng.choice(self.names)
+        names = [first]
+        if len(counts) == 2:
+            second = rng.choice(partners(first)[0] if special == "pair" else self.names)
+            while special != "pair" and (second == first or held_out(first, second)):
+                second = rng.choice(self.names)
+            names.append(second)
+        bound = rng.choice(partners(first)[1]) if special == "binding" else None
+        sizes = self.sizes(counts, rng)
+        groups = tuple(Group(name, count, bound if bound and name == first else self.colour(name, rng), size)
+                       for name, count, size in zip(names, counts, sizes, strict=True))
+        relation = rng.choice(tuple(language.RELATIONS)) if len(groups) == 2 else None
+        return Description(groups, relation, rng.choice(tuple(PAINT)))
+
+    @staticmethod
+    def sizes(counts, rng):
+        """A size for each group, so that all of them fit: three things are never big, of two groups only one is."""
+        sizes = [rng.choice(("small", "medium", "medium", "big")) for _ in counts]
+        if sum(counts) > 2 or max(counts) > 1:
+            return ["medium" if size == "big" else size for size in sizes]
+        return ["big", "medium"] if sizes == ["big", "big"] else sizes
+
+    @staticmethod
+    def colour(name, rng):
+        """A tint that training may show on this noun, or None (for about three things in five)."""
+        noun = language.noun_table()[name]
+        allowed = [c for c in COLOURS if c not in noun.denied and not held_out(c, name)]
+        return rng.choice(allowed) if noun.tintable and allowed and rng.random() < 0.4 else None
+
+    def render(self, description, rng, key):
+        """Paint the description: a :class:`Scene`."""
+        image = paint(description.background, self.size, rng)
+        leaves, things = [], []
+        for number, group in enumerate(description.groups):
+            low, high = PIXELS[group.size]
+            leaves.append([])
+            for _ in range(group.count):
+                leaves[-1].append((rng.randint(low, high) * self.size // 64, len(things)))
+                style, mirrored = rng.choice(artist(group.noun, self.split)), rng.random() < 0.5
+                things.append((group, number, style, mirrored))
+        places, objects = {}, []
+        place(layout(description, leaves, rng), (0, 0, self.size, self.size), rng, places)
+        for pixels, index in (leaf for group in leaves for leaf in group):
+            (group, number, style, mirrored), (x, y) = things[index], places[index]
+            drawn, (x0, y0, x1, y1) = sprite(group.noun, style, pixels, group.colour, mirrored)
+            image.paste(drawn, (x, y), drawn)
+            objects.append(SceneObject(group.noun, style, group.colour, group.size,
+                                       (x + x0, y + y0, x + x1, y + y1), number))
+        return Scene(np.array(image), description, tuple(objects), key)

@@ -1,8 +1,8 @@
 """One training loop for every model of the course, on Hugging Face Accelerate.
 
-Step ``s`` depends on three things only: the weights and moments after step ``s - 1``, the samples ``s * batch_size`` to
-``(s + 1) * batch_size - 1``, and random numbers seeded with ``(seed, s)``. So a run that was killed and goes on from its last
-checkpoint has the losses of a run that was never killed: bit for bit on a CPU with the same number of threads.
+Step ``s`` depends on three things only: the weights and moments after step ``s - 1``, samples ``s * batch_size`` to
+``(s + 1) * batch_size - 1``, and random numbers seeded with ``(seed, s)``. So a run that was killed and goes on from
+its last checkpoint has the losses of a run that was never killed: bit for bit on a CPU with as many threads.
 """
 
 import json
@@ -10,8 +10,7 @@ import math
 import os
 import signal
 import tempfile
-import time
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,9 +34,9 @@ FREE = {"step", "log_every", "evaluate_every", "save_every", "workers"}  # may d
 class TrainingConfig:
     """The settings of a run.
 
-    The learning rate rises for ``warmup`` steps, then falls to 0. Gradients are scaled down to a norm of at most ``clip``.
-    ``mixed_precision`` is ``"no"`` or ``"bf16"``. ``log_every``, ``evaluate_every`` and ``save_every`` are in steps; the
-    last step is always logged, evaluated and saved, and 0 means only that one.
+    The learning rate rises for ``warmup`` steps, then falls to 0. A gradient is scaled to a norm of at most ``clip``.
+    ``mixed_precision`` is ``"no"`` or ``"bf16"``. ``log_every``, ``evaluate_every`` and ``save_every`` are in steps;
+    the last step is always logged, evaluated and saved, and 0 means only that one.
     """
 
     steps: int
@@ -62,12 +61,8 @@ class TrainingConfig:
             raise ValueError(f"mixed_precision must be 'no' or 'bf16', got {self.mixed_precision!r}")
 
 
-class TrainingStopped(KeyboardInterrupt):
-    """Ctrl-C was pressed: the step was finished and a whole checkpoint written; the message says how to go on."""
-
-
 def learning_rate_at(step, config):
-    r"""Learning rate of step ``step`` (from 0): linear warm-up, then half a cosine (Loshchilov and Hutter 2017, equation 5).
+    r"""Learning rate of step ``step`` (from 0): linear warm-up, then a cosine (Loshchilov and Hutter 2017, equation 5).
 
     .. math:: \eta_s = \frac{\eta}{2} \left(1 + \cos \frac{\pi (s - w)}{S - w}\right) \quad \text{for } s \ge w
     """
@@ -77,33 +72,30 @@ def learning_rate_at(step, config):
 
 
 def parameter_groups(model, weight_decay):
-    """Groups for the optimiser: the weights of linear and convolution layers decay; biases, norms and embeddings do not."""
-    embeddings = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Embedding)}
+    """Groups for the optimiser: weights of linear and convolution layers decay; biases, norms and embeddings do not."""
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
-    decaying = {id(layer.weight) for layer in layers} - embeddings  # an embedding tied to the output layer is an embedding
+    tables = [layer for layer in model.modules() if isinstance(layer, nn.Embedding)]  # tied to an output, still a table
+    decaying = {id(layer.weight) for layer in layers} - {id(layer.weight) for layer in tables}
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [{"params": [p for p in parameters if id(p) in decaying], "weight_decay": weight_decay},
             {"params": [p for p in parameters if id(p) not in decaying], "weight_decay": 0.0}]
 
 
 def step_indices(length, config, first=0):
-    """Yield the indices of each step from ``first`` on: in order if ``length`` is None, else shuffled anew for each epoch."""
-    epoch, order = -1, None
+    """Yield the indices of each step from ``first`` on: in order if ``length`` is None, else shuffled each epoch."""
+    orders = {}
     for step in range(first, config.steps):
-        indices = range(step * config.batch_size, (step + 1) * config.batch_size)
-        if length is None:
-            yield list(indices)
-            continue
-        batch = []
-        for epoch_here, offset in (divmod(index, length) for index in indices):
-            if epoch_here != epoch:
-                epoch, order = epoch_here, np.random.default_rng([config.seed, epoch_here]).permutation(length)
-            batch.append(int(order[offset]))
-        yield batch
+        batch = range(step * config.batch_size, (step + 1) * config.batch_size)
+        if length:
+            for epoch in {i // length for i in batch} - orders.keys():
+                orders[epoch] = np.random.default_rng([config.seed, epoch]).permutation(length)
+                orders.pop(epoch - 2, None)
+            batch = (orders[i // length][i % length].item() for i in batch)
+        yield list(batch)
 
 
 def write_whole(path, data):
-    """Write bytes to ``path`` whole or not at all: to a file beside it, through to the disk, then renamed over ``path``."""
+    """Write bytes to ``path`` whole or not at all: to a file beside it, through to the disk, then renamed."""
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb") as file:
@@ -111,78 +103,55 @@ def write_whole(path, data):
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    finally:
+    except OSError as error:
         part.unlink(missing_ok=True)
+        raise OSError(f"could not write {path} ({error.strerror}). What was saved before is whole: make room on the "
+                      "disk, then start the same run again to go on") from error
 
 
-def load_checkpoint(folder):
-    """Read ``(tensors, facts)`` of the checkpoint in ``folder``.
+def read_log(folder):
+    """Rows of ``log.jsonl``: dicts of ``step``, ``loss``, ``gradient_norm``, ``learning_rate`` and what was evaluated."""
+    path = Path(folder) / LOG
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    Raises FileNotFoundError when there is none, ValueError when the file is cut off or of another kind.
-    """
-    path = Path(folder) / CHECKPOINT
+
+def _save(folder, model, optimizer, history, facts):
+    tensors = {"history": history} | {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    write_whole(folder / CHECKPOINT, save(tensors, {"facts": json.dumps(facts)}))
+    if hasattr(model, "save_pretrained"):  # config.json and weights, so that from_pretrained(folder) works
+        with tempfile.TemporaryDirectory(dir=folder) as export:
+            model.save_pretrained(export)
+            for file in Path(export).iterdir():
+                write_whole(folder / file.name, file.read_bytes())
+
+
+def _restore(folder, model, optimizer, facts):
+    path = folder / CHECKPOINT
     if not path.is_file():
         raise FileNotFoundError(f"expected a checkpoint at {path}, found none: check the folder, or start a fresh run")
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
+            saved = json.loads(file.metadata()["facts"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"expected a whole training checkpoint, but {path} ({path.stat().st_size} bytes) is cut off or of "
+        raise ValueError(f"expected a whole checkpoint, but {path} ({path.stat().st_size} bytes) is cut off or of "
                          f"another kind ({error}): restore it from a copy, or start a fresh run") from error
-
-
-def read_log(folder):
-    """The rows of ``log.jsonl``: dicts with ``step``, ``loss``, ``learning_rate``, ...; a row that was cut off is left out."""
-    path = Path(folder) / LOG
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def _save(folder, model, optimizer, pending, facts):
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in (tensors | {"pending": pending}).items()}
-    try:
-        write_whole(folder / CHECKPOINT, save(tensors, {"facts": json.dumps(facts)}))
-        if hasattr(model, "save_pretrained"):  # config.json and weights, so that from_pretrained(folder) works
-            with tempfile.TemporaryDirectory(dir=folder) as export:
-                model.save_pretrained(export)
-                for file in Path(export).iterdir():
-                    write_whole(folder / file.name, file.read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise OSError(f"step {facts['step']} could not be saved in {folder} ({error}). The checkpoint saved before is whole: "
-                      "make room on the disk, then start the same run again to go on from it") from error
-
-
-def _restore(folder, model, optimizer, facts):
-    tensors, saved = load_checkpoint(folder)
-    weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
-    there = saved | {f"the shape of {name}": list(tensor.shape) for name, tensor in weights.items()}
-    here = facts | {f"the shape of {name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
-    for name in sorted((here.keys() | there.keys()) - FREE):
-        if here.get(name) != there.get(name):
-            raise ValueError(f"the checkpoint in {folder} is of another configuration: {name} is {str(there.get(name))[:80]} "
-                             f"there and {str(here.get(name))[:80]} here. Use that, or another folder, or start a fresh run")
-    model.load_state_dict(weights)
+    for name in sorted((facts.keys() | saved.keys()) - FREE):
+        there, here = str(saved.get(name))[:80], str(facts.get(name))[:80]
+        if saved.get(name) != facts.get(name):
+            raise ValueError(f"the checkpoint in {folder} is of another configuration: {name} is {there} there and "
+                             f"{here} here. Use the same, or another folder, or start a fresh run")
     state = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".")
             state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-    return saved["step"], tensors["pending"]
-
-
-@contextmanager
-def _hold_interrupt():
-    """Yield a list to which the first Ctrl-C is added; the second one interrupts at once."""
-    pressed = []
-    previous = signal.signal(signal.SIGINT, lambda *now: signal.default_int_handler(*now) if pressed else pressed.append(now))
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
+    return saved["step"], tensors["history"]
 
 
 def _ignore_interrupt(worker):
@@ -190,88 +159,85 @@ def _ignore_interrupt(worker):
 
 
 def train(model, dataset, loss, config, folder, *, collate=None, evaluate=None, resume=None):
-    """Train ``model`` with AdamW (Loshchilov and Hutter 2019); return the log, a list of dicts.
+    """Train ``model`` in place with AdamW (Loshchilov and Hutter 2019); return the log, a list of dicts.
 
     Args:
-        model: the module to train, in place; it ends on the device of the run, in evaluation mode.
+        model: the module; it ends on the device of the run, in evaluation mode.
         dataset: ``dataset[i]`` depends on ``i`` alone. With ``len`` it is shuffled each epoch; without, it is endless.
-        loss: ``loss(model, batch)`` returns a scalar tensor, the mean over the batch; its random numbers are PyTorch's.
-        config: the ``TrainingConfig``.
-        folder: gets ``checkpoint.safetensors``, ``log.jsonl``, events for TensorBoard, and what ``save_pretrained`` writes.
+        loss: ``loss(model, batch)`` is a scalar tensor, the mean over the batch; its random numbers are PyTorch's.
+        folder: gets the checkpoint, ``log.jsonl``, TensorBoard's events, and what ``model.save_pretrained`` writes.
         collate: makes a batch of a list of samples; PyTorch's default if None.
-        evaluate: ``evaluate(model)`` returns a dict of floats for the log; called in evaluation mode without gradients.
+        evaluate: ``evaluate(model)`` is a dict of floats for the log, called in evaluation mode without gradients.
         resume: True goes on from the checkpoint, False starts fresh, None goes on if there is one.
 
-    Raises TrainingStopped at Ctrl-C; FloatingPointError when the loss or its gradient is not finite; OSError when the folder
-    cannot be written; FileNotFoundError or ValueError when the checkpoint to go on from is missing, cut off or of another
-    configuration. The last checkpoint stays whole in each case.
+    Raises KeyboardInterrupt after the step in which Ctrl-C came; FloatingPointError when a loss or gradient is infinite
+    or NaN; OSError when the folder cannot be written; FileNotFoundError or ValueError when the checkpoint to go on from
+    is missing, cut off or of another configuration. In each case the last checkpoint stays whole.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     AcceleratorState._reset_state()  # else the precision of the first run in a process would hold for all later ones
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
-    _, stepper = accelerator.prepare(model, optimizer)
+    _, optimizer = accelerator.prepare(model, optimizer)
     settings = {f"model.{name}": value for name, value in (getattr(model, "_hub_mixin_config", None) or {}).items()}
-    facts = json.loads(json.dumps(asdict(config) | settings))  # as they come back from a file: lists, not tuples
-    step, pending, rows = 0, torch.zeros(0, 2), []  # pending: loss and gradient norm of each step since the last row
+    shapes = {f"the shape of {name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
+    facts = json.loads(json.dumps(asdict(config) | settings | shapes))  # as they come back from a file: no tuples
+    step, rows, history = 0, [], torch.zeros(config.steps, 2)  # history: loss and norm of the gradient at each step
     if resume or (resume is None and (folder / CHECKPOINT).exists()):
-        step, pending = _restore(folder, model, optimizer, facts)
+        step, history = _restore(folder, model, optimizer, facts)
         rows = [row for row in read_log(folder) if row["step"] <= step]
     else:
-        _save(folder, model, optimizer, pending, facts | {"step": 0})  # a full disk shows now, not in an hour
-    write_whole(folder / LOG, "".join(json.dumps(row) + "\n" for row in rows).encode())
-    pending = pending.to(accelerator.device)
+        _save(folder, model, optimizer, history, facts | {"step": 0})  # a full disk shows now, not in an hour
+    history = history.to(accelerator.device)
 
     indices = step_indices(len(dataset) if hasattr(dataset, "__len__") else None, config, step)
     loader = DataLoader(dataset, batch_sampler=indices, collate_fn=collate, num_workers=config.workers,
                         worker_init_fn=_ignore_interrupt, pin_memory=accelerator.device.type == "cuda")
-    bar = tqdm(total=config.steps, initial=step, unit="step", disable=None)
+    size, pressed = config.batch_size, []
+    bar = tqdm(total=config.steps * size, initial=step * size, unit=" samples", unit_scale=True, disable=None)
     board = SummaryWriter(folder, purge_step=step + 1)
-    with _hold_interrupt() as pressed, bar, board, open(folder / LOG, "a") as log:
-        model.train()
-        clock, since = time.perf_counter(), step
+    with bar, board, ExitStack() as end:
+        end.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
+        signal.signal(signal.SIGINT, lambda *_: signal.default_int_handler(*_) if pressed else pressed.append(True))
         for batch in loader:
             torch.manual_seed(config.seed * 1_000_003 + step)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, config)
             with accelerator.autocast():
-                value = loss(model, send_to_device(batch, accelerator.device))
+                value = loss(model.train(), send_to_device(batch, accelerator.device))
             accelerator.backward(value)
             norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
-            stepper.step()
-            stepper.zero_grad()
-            pending = torch.cat([pending, torch.stack([value.detach().float(), norm.float()])[None]])
+            optimizer.step()
+            optimizer.zero_grad()
+            history[step, 0], history[step, 1] = value.detach(), norm
             step += 1
-            bar.update()
+            bar.update(size)
 
-            logging, evaluating, saving = (step == config.steps or bool(every and step % every == 0) for every in
-                                           (config.log_every, evaluate and config.evaluate_every, config.save_every))
+            logging, evaluating, saving = (step == config.steps or (every > 0 and step % every == 0) for every in
+                                           (config.log_every, config.evaluate_every, config.save_every))
             if not (logging or evaluating or saving or pressed):
                 continue
-            if not pending.isfinite().all():
-                bad = int(pending.isfinite().all(1).int().argmin())
+            bad = (~history.isfinite()).any(1).nonzero().flatten().tolist()
+            if bad:
                 raise FloatingPointError(
-                    f"step {step - len(pending) + bad + 1}: expected a finite loss and gradient norm, got {pending[bad].tolist()}. "
-                    f"The checkpoint in {folder} is from before it. Lower the learning rate, warm up longer, or look at the batch")
+                    f"step {bad[0] + 1}: loss and gradient norm are {history[bad[0]].tolist()}. The checkpoint in {folder} "
+                    "is from before: lower the learning rate, warm up longer, or look at the batch of that step")
             if logging or evaluating:
                 row = {"step": step, "learning_rate": learning_rate_at(step - 1, config)}
-                row["loss"], row["gradient_norm"] = pending.mean(0).tolist()
-                row["samples_per_second"] = (step - since) * config.batch_size / (time.perf_counter() - clock)
+                row["loss"], row["gradient_norm"] = history[rows[-1]["step"] if rows else 0:step].mean(0).tolist()
                 if evaluating and evaluate:
                     with torch.no_grad():
                         row |= evaluate(model.eval())
-                    model.train()
-                pending, clock, since = pending[:0], time.perf_counter(), step
                 rows.append(row)
-                print(json.dumps(row), file=log, flush=True)
+                write_whole(folder / LOG, "".join(json.dumps(row) + "\n" for row in rows).encode())
                 for name, number in row.items():
                     board.add_scalar(name, number, step)
-                bar.set_postfix(loss=row["loss"], samples_per_second=row["samples_per_second"])
+                bar.set_postfix(loss=row["loss"])
             if saving or pressed:
-                _save(folder, model, optimizer, pending, facts | {"step": step})
+                _save(folder, model, optimizer, history, facts | {"step": step})
             if pressed and step < config.steps:
-                raise TrainingStopped(f"stopped after step {step} of {config.steps}; {folder} holds a whole checkpoint: "
-                                      "start the same run again to go on from it")
+                raise KeyboardInterrupt(f"stopped after step {step} of {config.steps}; the checkpoint in {folder} is "
+                                        "whole: start the same run again to go on")
     model.eval()
     return rows

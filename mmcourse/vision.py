@@ -43,7 +43,10 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, images):
         if tuple(images.shape[1:]) != self.shape:
-            raise ValueError(f"images must be (B, *{self.shape}), got {tuple(images.shape)}. Resize them first.")
+            channels, size, _ = self.shape
+            raise ValueError(
+                f"images must be (B, {channels}, {size}, {size}), got {tuple(images.shape)}. Resize them first."
+            )
         return self.projection(images).flatten(2).transpose(1, 2)  # (B, D, rows, columns) to (B, N, D)
 
 

@@ -1,0 +1,52 @@
+# Everything a reader or a contributor does. Needs Python 3.11 to 3.13 and make; the README says the same in lines of pip.
+
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+READY := .venv/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help book test quick lab notebooks clean
+
+help:
+	@echo "make book       build the book and say where to open it"
+	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make test       run everything that a change must pass"
+	@echo "make quick      run the tests that take less than a minute"
+	@echo "make notebooks  execute the notebooks that are stale"
+	@echo "make clean      remove what was built (rm -rf .venv removes the environment)"
+
+book: $(READY)
+	@$(BIN)/jupyter-book build . --all -n -W --keep-going --quiet
+	@echo
+	@echo "The book: file://$(CURDIR)/_build/html/index.html"
+	@echo "To serve it: $(BIN)/python -m http.server --directory _build/html 8000"
+
+# One notebook or test file a worker; one thread each, so that two workers share two cores.
+test: export OMP_NUM_THREADS = 1
+test: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 900 tests notebooks
+
+quick: export OMP_NUM_THREADS = 1
+quick: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests
+
+lab: $(READY)
+	@$(BIN)/jupyter lab notebooks
+
+notebooks: $(READY)
+	@$(BIN)/python tools/notebooks.py run
+
+clean:
+	@rm -rf _build .pytest_cache .ruff_cache
+
+# The environment follows requirements.txt: a change there installs again.
+$(READY): requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "This needs Python 3.11, 3.12 or 3.13, and found none: https://www.python.org/downloads/"; exit 1; }
+	@echo "Installing into .venv (about 2 GB, a few minutes the first time) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements.txt)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@

@@ -137,7 +137,7 @@ class TestCiderD:
 class TestErrors:
     @pytest.mark.parametrize(("hypotheses", "references"), [("a b", [["a b"]]), (["a b"], "a b"), ("a", "a")])
     def test_a_string_in_place_of_the_list(self, metric, hypotheses, references):
-        with pytest.raises(TypeError, match="hypotheses must be a list of strings .* got a string"):
+        with pytest.raises(TypeError, match="^hypotheses must be a list of strings .* got a string$"):
             metric(hypotheses, references)
 
     @pytest.mark.parametrize(("hypotheses", "references", "number"), [
@@ -217,6 +217,14 @@ class TestFactScore:
     def test_silence_does_not_win(self, states):
         score = fact_score("", Scene())
         assert score == (0.0, 0.0, frozenset(), frozenset(), Scene.facts)
+
+    def test_a_single_fact(self, states):
+        class Alone(Scene):
+            facts, more = frozenset({("object", "car")}), set()
+
+        caption = states(("object", "car"))
+        assert fact_score(caption, Alone())[:2] == (1.0, 1.0)
+        assert fact_scores([caption], [Alone()]) == {"all": (1.0, 1.0), "object": (1.0, 1.0)}
 
     @pytest.mark.parametrize("caption", [["a", "car"], None, 3])
     def test_needs_a_string(self, caption):

@@ -63,10 +63,13 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         self.grid = nn.Linear(width, 1 + len(nouns()))
         nn.init.normal_(self.embedding.weight, std=0.02)
 
-    def encode(self, images, restyled=False):
+    def encode(self, images):
         """Turn uint8 pictures (B, H, W, 3) into the memory (B, N, D) that the decoder looks at."""
-        pixels = to_pixels(images).to(self.places.device)
-        memory = self.encoder(self.eye(restyle(pixels) if restyled else pixels) + self.places)
+        return self.read(self.eye(to_pixels(images).to(self.places.device)))
+
+    def read(self, seen):
+        """Let the grid tokens (B, N, D) of the convolutions look at one another."""
+        memory = self.encoder(seen + self.places)
         return torch.zeros_like(memory) if self.blind else memory
 
     def decode(self, memory, tokens, *, cache=None, return_weights=False):
@@ -99,13 +102,17 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
     def loss(self, batch):
         """Mean cross-entropy of the next word, plus that of the noun in each cell of the grid.
 
-        The second term uses the boxes that a scene knows; it teaches the convolutions what is where, long before
-        the sentences do. Where boxes are unknown, leave it out.
+        The second term uses the boxes that a scene knows; it teaches the convolutions what is where, long before the
+        sentences do, and costs little: so every picture has a part in it, and every second one is also described.
         """
-        memory = self.encode(batch["images"], restyled=self.training)
-        logits = self.decode(memory, batch["tokens"][:, :-1])
-        words = F.cross_entropy(logits.flatten(0, 1), batch["tokens"][:, 1:].flatten(), ignore_index=PAD)
-        return words + F.cross_entropy(self.grid(memory).flatten(0, 1), batch["cells"].flatten())
+        pixels = to_pixels(batch["images"]).to(self.places.device)
+        tokens = batch["tokens"][:(len(pixels) + 1) // 2]
+        seen = self.eye(restyle(pixels) if self.training else pixels)
+        logits = self.decode(self.read(seen[:len(tokens)]), tokens[:, :-1])
+        words = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD)
+        rarity = torch.ones(self.grid.out_features, device=pixels.device)
+        rarity[0] = 0.1  # most cells are empty
+        return words + F.cross_entropy(self.grid(seen).flatten(0, 1), batch["cells"].flatten(), rarity)
 
     @torch.no_grad()
     def caption(self, image, strategy="beam", beams=4, **options):
@@ -143,10 +150,9 @@ def restyle(pixels):
     def between(low, high):
         return torch.empty(len(pixels), 1, 1, 1, device=pixels.device).uniform_(low, high)
 
-    pixels = pixels + between(-0.8, 1.2) * (pixels - F.avg_pool2d(pixels, 3, 1, 1, count_include_pad=False))
-    contrast = F.max_pool2d(pixels, 3, 1, 1) + F.max_pool2d(-pixels, 3, 1, 1)  # of each pixel's neighbourhood
-    pixels = pixels - between(-0.8, 0.8).relu() * contrast.amax(1, keepdim=True)
-    return pixels * between(0.8, 1.2) + between(-0.15, 0.15)
+    detail = pixels - F.avg_pool2d(pixels, 3, 1, 1, count_include_pad=False)
+    outline = detail.abs().amax(1, keepdim=True) * between(-1.5, 1.5).relu()
+    return (pixels + between(-0.8, 1.2) * detail - outline) * between(0.8, 1.2) + between(-0.15, 0.15)
 
 
 def cell_nouns(scene, stride):

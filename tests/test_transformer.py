@@ -7,6 +7,7 @@ import torch
 from test_attention import close, copy_attention, past, randomise, some
 from torch import nn
 
+from mmcourse.attention import MultiHeadAttention
 from mmcourse.transformer import (
     Decoder,
     DecoderLayer,
@@ -281,3 +282,25 @@ def test_reorder_continues_other_rows(decoder):
     reorder(cache, index)
     assert cache[0]["self"] is same and cache["length"] == 4
     close(decoder(x[index, 4:], memory[index], cache=cache), decoder(x[index], memory[index])[:, 4:])
+
+
+@pytest.mark.parametrize(("B", "T", "S", "D", "H", "hidden"), SHAPES)
+def test_float32_is_close_enough(B, T, S, D, H, hidden):
+    """The other tests compute in float64, where agreement proves the formula; this is what a model computes in."""
+    torch.set_default_dtype(torch.float32)
+    x, memory = torch.randn(B, T, D), torch.randn(B, S, D)
+    attention, encoder, decoder = nn.MultiheadAttention(D, H, batch_first=True), Encoder(2, D, H), Decoder(2, D, H)
+    mine = MultiHeadAttention(D, H)
+    copy_attention(mine, attention)
+    close(mine(x, memory), attention(x, memory, memory)[0], 1e-5)
+    options = {"activation": "gelu", "batch_first": True, "norm_first": True, "dropout": 0.0}
+    for stack, inputs, masks, other in (
+        (encoder, [x], {}, nn.TransformerEncoderLayer(D, H, 4 * D, **options)),
+        (decoder, [x, memory], {"tgt_mask": ~past(T, T)}, nn.TransformerDecoderLayer(D, H, 4 * D, **options)),
+    ):
+        for layer in stack.layers:
+            copy_layer(layer, other)
+        expected = inputs[0]
+        for _ in stack.layers:
+            expected = other(expected, *inputs[1:], **masks)
+        close(stack(*inputs), stack.norm(expected), 1e-5)

@@ -6,6 +6,7 @@ Exit codes: 0 all went well, 1 some pictures could not be captioned, 2 bad use o
 import argparse
 import json
 import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def caption(options):
     model, failed = _load(options.model), 0
     for picture in options.pictures:
         try:
-            found = model.caption(picture, **_strategy(options))
+            found = model.caption(picture, options.strategy, options.beams)
         except (OSError, ValueError) as error:
             failed += 1
             print(f"mmcourse caption: {error}", file=sys.stderr)
@@ -60,14 +61,14 @@ def train(options):
     model = Captioner(vocabulary(), **settings)
     rows = training.train(
         model, EmojiScenes("train"), Captioner.loss, config, options.out, collate=model.collate, resume=options.resume,
-        evaluate=lambda model: _scores(model, "val", min(200, 10 * config.steps), {"strategy": "greedy"}))
+        evaluate=lambda model: _scores(model, "val", min(200, 10 * config.steps), "greedy"))
     print(", ".join(f"{name} {number:.3g}" for name, number in rows[-1].items()))
     print(f"try it: mmcourse caption PICTURE --model {options.out}")
 
 
 def evaluate(options):
     """Print the scores of a captioner on scenes of a split."""
-    scores = _scores(_load(options.model), options.split, options.scenes, _strategy(options))
+    scores = _scores(_load(options.model), options.split, options.scenes, options.strategy, options.beams)
     table = "\n".join(f"{name:<24}{number:8.3f}" for name, number in scores.items())
     print(json.dumps(scores) if options.json else f"{options.scenes} scenes of {options.split}\n{table}")
 
@@ -94,19 +95,18 @@ def data(options):
 def _load(name):
     from mmcourse.captioning import Captioner
 
+    expected = "expected scenes, a folder that `mmcourse train` wrote, or owner/name on the Hugging Face hub"
+    if name != "scenes" and "/" not in name and not Path(name).is_dir():
+        raise ValueError(f"there is no model {name!r}: {expected}")
     try:
-        return Captioner.from_pretrained(name).eval()
+        with redirect_stdout(None):  # the hub library prints there
+            return Captioner.from_pretrained(name).eval()
     except Exception as error:  # of several libraries
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"cannot load the model {name!r} ({reason}): expected scenes, a folder that `mmcourse train` "
-                         "wrote, or owner/name on the Hugging Face hub") from error
+        raise ValueError(f"cannot load the model {name!r} ({reason}): {expected}") from error
 
 
-def _strategy(options):
-    return {"strategy": options.strategy} | ({"beams": options.beams} if options.strategy == "beam" else {})
-
-
-def _scores(model, split, count, strategy):
+def _scores(model, split, count, strategy, beams=1):
     from tqdm import tqdm
 
     from mmcourse.data import EmojiScenes
@@ -114,7 +114,7 @@ def _scores(model, split, count, strategy):
 
     scenes, captions = [EmojiScenes(split, model.image_size)[index] for index in range(count)], []
     for start in tqdm(range(0, count, 50), unit="x50 scenes", leave=False, disable=None):
-        captions += [one.text for one in model.caption([s.image for s in scenes[start:start + 50]], **strategy)]
+        captions += [one.text for one in model.caption([s.image for s in scenes[start:start + 50]], strategy, beams)]
     references = [scene.captions for scene in scenes]
     scores = {"BLEU-4": bleu(captions, references)[3], "ROUGE-L": rouge_l(captions, references),
               "CIDEr-D": cider_d(captions, references)}

@@ -6,7 +6,6 @@ Exit codes: 0 all went well, 1 some pictures could not be captioned, 2 bad use o
 import argparse
 import json
 import sys
-from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,9 +26,9 @@ CONFIGS = {  # settings of the Captioner, and of its TrainingConfig
 
 def caption(options):
     """Print one line for each picture; those that cannot be read are named on stderr."""
-    from mmcourse.captioning import LOW_CONFIDENCE
+    from mmcourse.captioning import LOW_CONFIDENCE, Captioner
 
-    model, failed = _load(options.model), 0
+    model, failed = Captioner.from_pretrained(options.model).eval(), 0
     for picture in options.pictures:
         try:
             found = model.caption(picture, options.strategy, options.beams)
@@ -68,7 +67,10 @@ def train(options):
 
 def evaluate(options):
     """Print the scores of a captioner on scenes of a split."""
-    scores = _scores(_load(options.model), options.split, options.scenes, options.strategy, options.beams)
+    from mmcourse.captioning import Captioner
+
+    model = Captioner.from_pretrained(options.model).eval()
+    scores = _scores(model, options.split, options.scenes, options.strategy, options.beams)
     table = "\n".join(f"{name:<24}{number:8.3f}" for name, number in scores.items())
     print(json.dumps(scores) if options.json else f"{options.scenes} scenes of {options.split}\n{table}")
 
@@ -90,20 +92,6 @@ def data(options):
             truth |= {many: [asdict(one) for one in getattr(scene, many)] for many in ("objects", "questions", "foils")}
             truth |= {"picture": picture, "facts": sorted(scene.facts, key=str)}
             print(json.dumps(truth, ensure_ascii=False), file=lines)
-
-
-def _load(name):
-    from mmcourse.captioning import Captioner
-
-    expected = "expected scenes, a folder that `mmcourse train` wrote, or owner/name on the Hugging Face hub"
-    if name != "scenes" and "/" not in name and not Path(name).is_dir():
-        raise ValueError(f"there is no model {name!r}: {expected}")
-    try:
-        with redirect_stdout(None):  # the hub library prints there
-            return Captioner.from_pretrained(name).eval()
-    except Exception as error:  # of several libraries
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"cannot load the model {name!r} ({reason}): {expected}") from error
 
 
 def _scores(model, split, count, strategy, beams=1):

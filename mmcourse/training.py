@@ -83,14 +83,15 @@ def parameter_groups(model, weight_decay):
 
 def step_indices(length, config, first=0):
     """Yield the indices of each step from ``first`` on: in order if ``length`` is None, else shuffled each epoch."""
+    def shuffled(epoch):
+        return np.random.default_rng([config.seed, epoch]).permutation(length).tolist()
+
     orders = {}
     for step in range(first, config.steps):
         batch = range(step * config.batch_size, (step + 1) * config.batch_size)
         if length:
-            for epoch in {i // length for i in batch} - orders.keys():
-                orders[epoch] = np.random.default_rng([config.seed, epoch]).permutation(length)
-                orders.pop(epoch - 2, None)
-            batch = (orders[i // length][i % length].item() for i in batch)
+            orders = {epoch: orders.get(epoch) or shuffled(epoch) for epoch in {i // length for i in batch}}
+            batch = (orders[i // length][i % length] for i in batch)
         yield list(batch)
 
 
@@ -110,7 +111,7 @@ def write_whole(path, data):
 
 
 def read_log(folder):
-    """Rows of ``log.jsonl``: dicts of ``step``, ``loss``, ``gradient_norm``, ``learning_rate`` and what was evaluated."""
+    """Rows of ``log.jsonl``: dicts of ``step``, ``loss``, ``gradient_norm``, ``learning_rate`` and the evaluation."""
     path = Path(folder) / LOG
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -178,6 +179,8 @@ def train(model, dataset, loss, config, folder, *, collate=None, evaluate=None, 
     folder.mkdir(parents=True, exist_ok=True)
     AcceleratorState._reset_state()  # else the precision of the first run in a process would hold for all later ones
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    if accelerator.num_processes > 1:
+        raise ValueError(f"expected one process, got {accelerator.num_processes}: start without `accelerate launch`")
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
     _, optimizer = accelerator.prepare(model, optimizer)
     settings = {f"model.{name}": value for name, value in (getattr(model, "_hub_mixin_config", None) or {}).items()}
@@ -221,8 +224,8 @@ def train(model, dataset, loss, config, folder, *, collate=None, evaluate=None, 
             bad = (~history.isfinite()).any(1).nonzero().flatten().tolist()
             if bad:
                 raise FloatingPointError(
-                    f"step {bad[0] + 1}: loss and gradient norm are {history[bad[0]].tolist()}. The checkpoint in {folder} "
-                    "is from before: lower the learning rate, warm up longer, or look at the batch of that step")
+                    f"step {bad[0] + 1}: loss and gradient norm are {history[bad[0]].tolist()}. The checkpoint in "
+                    f"{folder} is from before: lower the learning rate, warm up longer, or look at that step's batch")
             if logging or evaluating:
                 row = {"step": step, "learning_rate": learning_rate_at(step - 1, config)}
                 row["loss"], row["gradient_norm"] = history[rows[-1]["step"] if rows else 0:step].mean(0).tolist()

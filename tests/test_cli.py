@@ -39,7 +39,8 @@ def tiny(monkeypatch):
 
 
 def python(*arguments):
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=Path(cli.__file__).parents[1])
+    root = Path(cli.__file__).parents[1]
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=root)
 
 
 def error_of(capsys):
@@ -69,7 +70,8 @@ def test_every_command_has_help(command, capsys):
 
 @pytest.mark.parametrize("arguments", [
     [], ["fly"], ["caption"], ["train"], ["caption", "x.png", "--strategy", "guess"],
-    ["caption", "x.png", "--beams", "0"], ["evaluate", "--split", "test"], ["evaluate", "--scenes", "-3"], ["train", "--out", "x", "--steps", "many"],
+    ["caption", "x.png", "--beams", "0"], ["evaluate", "--split", "test"], ["evaluate", "--scenes", "-3"],
+    ["train", "--out", "x", "--steps", "many"],
     ["train", "--out", "x", "--config", "huge"]])
 def test_bad_use(arguments, capsys):
     with pytest.raises(SystemExit) as stop:

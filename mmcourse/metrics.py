@@ -103,7 +103,7 @@ def cider_d(hypotheses, references):
 class FactScore(NamedTuple):
     """The facts of a caption against those of its scene; a relation and its inverse are one fact."""
 
-    precision: float  #: share of the stated facts that are true: 1 - hallucination rate
+    precision: float  #: share of the stated facts that are true, which is 1 - hallucination rate
     recall: float  #: share of the facts of a full caption that are stated
     true: frozenset  #: stated and true
     false: frozenset  #: stated and not true

@@ -3,7 +3,9 @@
 Shapes: B batch, T words, N grid tokens, D width, H heads, V vocabulary.
 """
 
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -22,14 +24,16 @@ from mmcourse.vision import ConvEncoder, to_pixels
 PAD, START, END, UNKNOWN = range(4)
 SPECIAL = ["<pad>", "<start>", "<end>", "<unknown>"]
 LOW_CONFIDENCE = 0.5
+SHIPPED = Path(__file__).with_name("shipped") / "scenes"
+KNOWN = "scenes, a folder that `mmcourse train` wrote, or owner/name on the Hugging Face hub"
 
 
 @dataclass(frozen=True)
 class Caption:
     """``attention`` (layers, H, T, N) is where the decoder looked for each of the ``tokens`` (words and end).
 
-    ``log_prob`` is the log-probability of the whole sentence; ``confidence`` in [0, 1] is the lowest probability that the
-    model gave to a word of a noun: a sentence is no surer than its least sure thing.
+    ``log_prob`` is the log-probability of the whole sentence. ``confidence`` in [0, 1] is that of its least sure thing:
+    where a noun was written, the probability of all nouns of the sentence, for it is free to name another one first.
     """
 
     text: str
@@ -62,6 +66,21 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         self.output = nn.Linear(width, len(self.words))
         self.grid = nn.Linear(width, 1 + len(nouns()))
         nn.init.normal_(self.embedding.weight, std=0.02)
+
+    @classmethod
+    def from_pretrained(cls, name="scenes", **options):
+        """The shipped captioner (``scenes``), one in a folder that training wrote, or one on the Hugging Face hub.
+
+        Raises ValueError, which says what to do, when there is none or its files are cut off or of another model.
+        """
+        if name != "scenes" and "/" not in str(name) and not Path(name).is_dir():
+            raise ValueError(f"there is no captioner {str(name)!r}: expected {KNOWN}")
+        try:
+            with redirect_stdout(None):  # the hub library prints
+                return super().from_pretrained(SHIPPED if name == "scenes" else name, **options)
+        except Exception as error:  # those of several libraries
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ValueError(f"cannot load the captioner {str(name)!r} ({reason}): expected {KNOWN}") from error
 
     def encode(self, images):
         """Turn uint8 pictures (B, H, W, 3) into the memory (B, N, D) that the decoder looks at."""
@@ -139,10 +158,10 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         """The Caption of the words ``ids``: one pass with all of them gives the attention and each word's probability."""
         tokens = torch.tensor([[START, *ids]], device=memory.device)[:, :self.max_length]
         logits, attention = self.decode(memory, tokens, return_weights=True)
-        probability = logits[0].softmax(-1)[range(len(ids)), ids].tolist()
         words = [self.words[number] for number in ids]
-        named = [p for word, p in zip(words, probability, strict=True) if word in noun_words()]
-        return Caption(" ".join(words), log_prob, [*words, SPECIAL[END]], attention[0].cpu(), min(named, default=0.0))
+        named = [place for place, word in enumerate(words) if word in noun_words()]
+        sure = logits[0, named].softmax(-1)[:, sorted({ids[place] for place in named})].sum(-1).tolist()
+        return Caption(" ".join(words), log_prob, [*words, SPECIAL[END]], attention[0].cpu(), min(sure, default=0.0))
 
 
 def restyle(pixels):

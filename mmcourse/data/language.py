@@ -254,5 +254,7 @@ def vocabulary():
 
 @cache
 def noun_words():
-    """Every word of the name of a noun, singular and plural."""
-    return frozenset(word for noun in nouns() for form in (noun.name, noun.plural) for word in form.split())
+    """The words that only the names of nouns have, singular and plural."""
+    words = {kind: {word for phrase, (k, _) in phrase_book()[0].items() if (k == "object") == kind for word in phrase}
+             for kind in (True, False)}
+    return frozenset(words[True] - words[False] - {"a", "of"})

@@ -242,18 +242,21 @@ class EmojiScenes:
         split: ``train``; ``val`` (as train, other scenes); ``composition`` (each scene has a pair of nouns, or a colour
             on a noun, that training never shows); ``style`` (drawn by artists that training never shows).
         size: height and width of the picture in pixels, at least 32.
+        only: the names of the nouns to draw, at least two, for a smaller world; all of them if None.
 
     Raises:
-        ValueError: for an unknown split or a size under 32.
+        ValueError: for an unknown split or noun, or a size under 32.
     """
 
-    def __init__(self, split="train", size=64):
+    def __init__(self, split="train", size=64, only=None):
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
         if size < 32:
             raise ValueError(f"scenes need at least 32 pixels to be legible, got size={size}")
         self.split, self.size = split, size
-        self.names = [noun.name for noun in nouns() if artist(noun.name, split)]
+        self.names = [noun.name for noun in nouns() if artist(noun.name, split)] if only is None else list(only)
+        if len(self.names) < 2 or not all(artist(name, split) for name in self.names) or (only and split == SPLITS[2]):
+            raise ValueError(f"only must be two nouns or more, in any split but composition, got {only!r} for {split}")
 
     def __getitem__(self, index):
         if index < 0:

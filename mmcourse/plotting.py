@@ -54,10 +54,7 @@ def attention_map(weights, targets, sources, *, axes=None, title="", values=Fals
 
 
 def show_scene(image, *, boxes=(), labels=(), weights=None, axes=None, title=""):
-    """Draw a picture (H, W, 3) with named boxes (x0, y0, x1, y1) in its pixels, and give the axes.
-
-    Where ``weights`` (h, w) over its patches are given, a patch fades as far as its weight is below the largest.
-    """
+    """Draw a picture (H, W, 3), boxes (x0, y0, x1, y1) in its pixels, and fade patches of little weight (h, w)."""
     axes = axes or plt.subplots(figsize=(2.4, 2.4))[1]
     image = np.asarray(image)
     axes.imshow(image)

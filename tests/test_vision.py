@@ -6,7 +6,7 @@ import torch
 from test_attention import close, randomise
 from transformers import ViTConfig, ViTModel
 
-from mmcourse.vision import ConvEncoder, PatchEmbedding, VisionTransformer, to_pixels
+from mmcourse.vision import ConvEncoder, PatchEmbedding, ResidualBlock, VisionTransformer, to_pixels
 
 # image size, patch, width, layers, heads, hidden, channels: heads of 3, 5, 4, 64
 CONFIGS = [(6, 3, 3, 1, 1, 5, 3), (12, 4, 15, 2, 3, 7, 1), (10, 2, 20, 3, 5, 33, 4), (8, 8, 128, 2, 2, 9, 3)]
@@ -165,3 +165,79 @@ def test_conv_encoder_refuses_what_it_cannot_halve():
     for shape in ((1, 3, model.stride, model.stride + 1), (1, 3, model.stride + 1, model.stride)):
         with pytest.raises(ValueError, match=f"multiples of {model.stride}, got"):
             model(torch.zeros(shape))
+
+
+# height and width in cells, channels, residual blocks of every stage, width: odd grids, one stage to three
+GRIDS = [((3, 5), (8, 16), (0, 2), 7), ((1, 3), (16, 8, 24), (1, 0, 1), 5), ((5, 2), (8,), (1,), 3)]
+
+
+def conv_encoder(cells, channels, blocks, width):
+    model = randomise(ConvEncoder(width, channels, blocks)).eval()
+    return model, torch.randn(2, 3, *(side * 2 ** len(channels) for side in cells))
+
+
+def norm(layer, x):
+    """Group norm written out: eight groups, each with its own mean and variance over its channels and all places."""
+    groups = x.reshape(len(x), 8, -1)
+    groups = (groups - groups.mean(2, keepdim=True)) / (groups.var(2, keepdim=True, correction=0) + 1e-5).sqrt()
+    return groups.reshape(x.shape) * layer.weight[:, None, None] + layer.bias[:, None, None]
+
+
+def gelu(x):
+    return x * (1 + torch.erf(x / 2**0.5)) / 2
+
+
+def convolve(layer, x, stride):
+    return torch.nn.functional.conv2d(x, layer.weight, layer.bias, stride, layer.weight.shape[-1] // 2)
+
+
+def residual(block, x):
+    norm1, _, conv1, norm2, _, conv2 = block.change
+    return x + convolve(conv2, gelu(norm(norm2, convolve(conv1, gelu(norm(norm1, x)), 1))), 1)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 3, 5), (1, 16, 1, 7), (3, 24, 4, 4)])
+def test_residual_block_is_its_formula_and_starts_from_its_input(shape):
+    block, x = randomise(ResidualBlock(shape[1])), torch.randn(shape)
+    close(block(x), residual(block, x))
+    assert (block(x) - x).abs().max() > 0.01
+    for weight in block.change[-1].parameters():
+        torch.nn.init.zeros_(weight)
+    assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize(("cells", "channels", "blocks", "width"), GRIDS)
+def test_conv_encoder_is_its_formula(cells, channels, blocks, width):
+    model, images = conv_encoder(cells, channels, blocks, width)
+    layers, x = iter(model.stages), images
+    for after, depth in zip(channels, blocks, strict=True):
+        x = convolve(next(layers), x, 2)
+        assert x.shape[1] == after
+        for _ in range(depth):
+            x = residual(next(layers), x)
+    x = gelu(norm(next(layers), x))
+    tokens = model(images)
+    assert model.stride == 2 ** len(channels) and tokens.shape == (2, cells[0] * cells[1], width)
+    for row in range(cells[0]):
+        for column in range(cells[1]):
+            expected = x[:, :, row, column] @ model.projection.weight.T + model.projection.bias
+            close(tokens[:, row * cells[1] + column], expected)
+
+
+@pytest.mark.parametrize(("cells", "channels", "blocks", "width"), GRIDS)
+def test_a_picture_shifted_by_the_stride_has_its_tokens_shifted(cells, channels, blocks, width):
+    model, images = conv_encoder(cells, channels, blocks, width)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.padding_mode = "circular"  # what leaves on one side comes in on the other: no border
+    grid = model(images).unflatten(1, cells)
+    for rows, columns in ((1, 0), (0, 1), (-1, 1)):
+        shifted = model(images.roll((rows * model.stride, columns * model.stride), (2, 3)))
+        close(shifted.unflatten(1, cells), grid.roll((rows, columns), (1, 2)))
+    assert (model(images.roll(1, 3)) - grid.flatten(1, 2)).abs().max() > 1e-3
+
+
+def test_pictures_of_every_size_share_the_weights_of_conv_encoder():
+    model = ConvEncoder(6).eval()
+    for rows, columns in ((1, 1), (3, 2), (2, 5)):
+        assert model(torch.randn(1, 3, rows * model.stride, columns * model.stride)).shape == (1, rows * columns, 6)

@@ -5,9 +5,9 @@ It needs Node's ``npm`` (to fetch the sets) and ``pip install resvg-py==0.5.0 pi
 
     python tools/build_drawings.py --cache some/folder
 
-The rows of ``nouns.csv`` decide what is drawn and in which order. Every drawing is treated the same way: its transparent
-margin is trimmed, it is scaled until its longer side fills 62 of the 64 pixels of its cell, and it is centred there.
-A style that lacks a noun has an empty cell. The same inputs give the same bytes.
+The rows of ``nouns.csv`` decide what is drawn and in which order. Every drawing is treated the same way: its
+transparent margin is trimmed, it is scaled until its longer side fills 62 of the 64 pixels of its cell, and it is
+centred there. A style that lacks a noun has an empty cell. The same inputs give the same bytes.
 """
 
 import argparse
@@ -26,12 +26,18 @@ from resvg_py import svg_to_bytes
 FOLDER = Path(__file__).resolve().parent.parent / "mmcourse" / "data" / "drawings"
 CELL, FILL, COLUMNS = 64, 62, 20
 STYLES = {  # our name: npm package, version, sha256 of its archive
-    "noto": ("@iconify-json/noto", "1.2.9", "3e918d88fc945c0bb3d468dbace6f88caef67f01c9f0e7bcae0915a042e8f1ad"),
-    "blob": ("@iconify-json/noto-v1", "1.2.5", "2bf62c26c2c2884aa99e90aec942cdaee17a5921f05690694f4978ad4b017c37"),
-    "twemoji": ("@iconify-json/twemoji", "1.2.5", "19046dff7d8707ce96212ec86468b36ac5f8e60409629dd13f809265c6d0ebb7"),
-    "fluent": ("@iconify-json/fluent-emoji-flat", "1.2.6", "7d064769dee690815f823bc5bcc511d957198caf9f5edd8dd9c1aa48a6aeb175"),
-    "emojitwo": ("@iconify-json/emojione", "1.2.3", "26a14f44284407e8bcde91799388dca2bfd91dbcd55a97f425524a1c5b73610e"),
-    "openmoji": ("@iconify-json/openmoji", "1.2.29", "03181e2c156cab35cf4a62f1f7886bd971d59212e75ac3f189d5a4cae3930fc5"),
+    "noto": ("@iconify-json/noto", "1.2.9",
+        "3e918d88fc945c0bb3d468dbace6f88caef67f01c9f0e7bcae0915a042e8f1ad"),
+    "blob": ("@iconify-json/noto-v1", "1.2.5",
+        "2bf62c26c2c2884aa99e90aec942cdaee17a5921f05690694f4978ad4b017c37"),
+    "twemoji": ("@iconify-json/twemoji", "1.2.5",
+        "19046dff7d8707ce96212ec86468b36ac5f8e60409629dd13f809265c6d0ebb7"),
+    "fluent": ("@iconify-json/fluent-emoji-flat", "1.2.6",
+        "7d064769dee690815f823bc5bcc511d957198caf9f5edd8dd9c1aa48a6aeb175"),
+    "emojitwo": ("@iconify-json/emojione", "1.2.3",
+        "26a14f44284407e8bcde91799388dca2bfd91dbcd55a97f425524a1c5b73610e"),
+    "openmoji": ("@iconify-json/openmoji", "1.2.29",
+        "03181e2c156cab35cf4a62f1f7886bd971d59212e75ac3f189d5a4cae3930fc5"),
 }
 NAMES = ("emojibase-data", "17.0.0", "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a")
 RENAMED = {  # names that the two oldest sets use for what has another name today
@@ -75,7 +81,8 @@ def render(view, drawing, pixels):
     x, y, side = view
     svg = (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{pixels}" '
            f'height="{pixels}" viewBox="{x} {y} {side} {side}">{inner}{body}</svg></svg>')
-    return Image.open(io.BytesIO(bytes(svg_to_bytes(svg_string=svg, width=pixels, height=pixels)))).convert("RGBA")
+    png = svg_to_bytes(svg_string=svg, width=pixels, height=pixels, skip_system_fonts=True)
+    return Image.open(io.BytesIO(bytes(png))).convert("RGBA")
 
 
 def cell(drawing):

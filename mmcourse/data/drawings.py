@@ -1,8 +1,8 @@
 """Drawings of things: emoji art in six independent styles, 64 x 64 pixels each, with names in English and Chinese.
 
-Five styles are for training. The sixth, OpenMoji, is held out: a model that has learnt what a lighthouse looks like, and not
-which pixels Noto's lighthouse has, should know OpenMoji's too. ``drawings/NOTICE`` names the authors and the licences;
-``drawings/nouns.csv`` is the table of nouns, to be read and edited; ``tools/build_drawings.py`` makes the sprite sheets.
+Five styles are for training. The sixth, OpenMoji, is held out: who has learnt what a castle looks like, and not which
+pixels Noto's castle has, should know OpenMoji's too. ``drawings/NOTICE`` names the authors and the licences,
+``drawings/nouns.csv`` is the table of nouns, and ``tools/build_drawings.py`` makes the sprite sheets from it.
 """
 
 import csv
@@ -16,16 +16,14 @@ from PIL import Image
 
 STYLES = ("noto", "blob", "twemoji", "fluent", "emojitwo")
 HELD_OUT_STYLE = "openmoji"
-FOLDER = Path(__file__).with_suffix("")
-CELL = 64
+FOLDER, CELL = Path(__file__).with_suffix(""), 64
 
 
 @dataclass(frozen=True)
 class Noun:
-    """A thing that can be drawn: how it is called, in which category it is, and which colours it may be tinted.
+    """A thing that can be drawn. A tint in a ``denied`` colour would make it another thing: a green banana, a cucumber.
 
-    ``measure`` is the Mandarin measure word ("只" for a cat). ``denied`` are colours whose tint would turn the drawing
-    into another thing (a green banana reads as a cucumber). A thing that is not ``tintable`` keeps its own colours.
+    ``measure`` is its Mandarin measure word (一只猫, one cat). What is not ``tintable`` keeps its own colours.
     """
 
     name: str
@@ -42,11 +40,9 @@ class Noun:
 @cache
 def nouns():
     """All nouns as a tuple of :class:`Noun`. The order is fixed: it is the order of the cells in the sprite sheets."""
-    with open(FOLDER / "nouns.csv", encoding="utf-8", newline="") as file:
-        return tuple(
-            Noun(**{**row, "tintable": row["tintable"] == "yes", "denied": frozenset(row["denied"].split())})
-            for row in csv.DictReader(file)
-        )
+    rows = csv.DictReader((FOLDER / "nouns.csv").read_text("utf-8").splitlines())
+    return tuple(Noun(**{**row, "denied": frozenset(row["denied"].split()), "tintable": row["tintable"] == "yes"})
+                 for row in rows)
 
 
 @cache
@@ -54,18 +50,18 @@ def _cells(style):
     if style not in (*STYLES, HELD_OUT_STYLE):
         raise ValueError(f"unknown style {style!r}: use one of {', '.join(STYLES)}, or {HELD_OUT_STYLE} (held out)")
     sheet = np.asarray(Image.open(FOLDER / f"{style}.webp").convert("RGBA"))
-    grid = sheet.reshape(sheet.shape[0] // CELL, CELL, -1, CELL, 4).swapaxes(1, 2)
-    cells = grid.reshape(-1, CELL, CELL, 4)
+    cells = sheet.reshape(len(sheet) // CELL, CELL, -1, CELL, 4).swapaxes(1, 2).reshape(-1, CELL, CELL, 4)
     cells.flags.writeable = False
-    return {noun.name: cell for noun, cell in zip(nouns(), cells, strict=False) if cell.any()}
+    return {noun.name: cell for noun, cell in zip(nouns(), cells[: len(nouns())], strict=True) if cell.any()}
 
 
 def styles_of(name):
     """The styles that have a drawing of ``name``, training styles first. ``ValueError`` for an unknown noun."""
-    if name not in {noun.name for noun in nouns()}:
-        near = difflib.get_close_matches(name, [noun.name for noun in nouns()])
-        raise ValueError(f"unknown noun {name!r}" + (f": did you mean {' or '.join(near)}?" if near else "; see nouns()"))
-    return tuple(style for style in (*STYLES, HELD_OUT_STYLE) if name in _cells(style))
+    found = tuple(style for style in (*STYLES, HELD_OUT_STYLE) if name in _cells(style))
+    if not found:
+        near = difflib.get_close_matches(name, [noun.name for noun in nouns()]) or ["one of the names in nouns()"]
+        raise ValueError(f"unknown noun {name!r}: did you mean {' or '.join(near)}?")
+    return found
 
 
 def drawing(name, style):

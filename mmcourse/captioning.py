@@ -44,7 +44,7 @@ class Caption:
 
 
 class Captioner(nn.Module, PyTorchModelHubMixin):
-    """Convolutions and a Transformer encoder read the picture, a Transformer decoder writes (Xu et al. 2015, and since).
+    """Convolutions and a Transformer encoder read the picture, a Transformer decoder writes (after Xu et al. 2015).
 
     ``vocabulary`` is the list of words; ``image_size`` is in pixels and a multiple of 8. ``blind`` hides the picture
     from the decoder: the baseline that knows only how captions usually go.
@@ -155,7 +155,7 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         return captions if many else captions[0]
 
     def explain(self, memory, ids, log_prob):
-        """The Caption of the words ``ids``: one pass with all of them gives the attention and each word's probability."""
+        """The Caption of the words ``ids``: one pass over all of them gives attention and probabilities."""
         tokens = torch.tensor([[START, *ids]], device=memory.device)[:, :self.max_length]
         logits, attention = self.decode(memory, tokens, return_weights=True)
         words = [self.words[number] for number in ids]

@@ -86,7 +86,7 @@ class ResidualBlock(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """A small residual network whose last grid of features becomes tokens: ``(B, 3, H, W)`` to ``(B, N, D)``, row by row.
+    """A small residual network whose last grid becomes tokens: ``(B, 3, H, W)`` to ``(B, N, D)``, row by row.
 
     Every stage halves the height and the width and ends with its number of residual blocks, so that N is
     ``H * W / 4 ** stages``. The height and the width must be multiples of ``2 ** stages`` (ValueError otherwise).

@@ -81,7 +81,8 @@ def test_the_cache_changes_nothing(model):
 
 def test_tokens_of_a_caption(model):
     ids = model.tokenize("a cat zyzzyva")
-    assert ids[0] == START and ids[-1] == END and ids[-2] == UNKNOWN and [model.words[i] for i in ids[1:3]] == ["a", "cat"]
+    assert ids[0] == START and ids[-1] == END and ids[-2] == UNKNOWN
+    assert [model.words[number] for number in ids[1:3]] == ["a", "cat"]
     assert all(UNKNOWN not in model.tokenize(caption) for caption in TRAIN[0].captions)
 
 
@@ -154,7 +155,8 @@ def test_log_prob_and_attention_are_those_of_teacher_forcing(model):
     ids = [START, *(model.ids[word] for word in caption.tokens[:-1])]
     ended = len(caption.tokens) - 1 < model.max_length
     targets = ids[1:] + [END] * ended
-    logits, attention = model.decode(model.encode(picture[None]), torch.tensor([ids])[:, :model.max_length], return_weights=True)
+    tokens = torch.tensor([ids])[:, :model.max_length]
+    logits, attention = model.decode(model.encode(picture[None]), tokens, return_weights=True)
     log_probs = logits[0].log_softmax(-1)[range(len(targets)), targets]
     assert caption.log_prob == pytest.approx(log_probs.sum().item(), abs=1e-4)
     torch.testing.assert_close(caption.attention, attention[0])
@@ -195,7 +197,8 @@ def test_the_shipped_one_is_small():
     assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 8e6
 
 
-@pytest.mark.parametrize("split, precision, recall", [("val", 0.88, 0.78), ("composition", 0.78, 0.68), ("style", 0.58, 0.48)])
+@pytest.mark.parametrize("split, precision, recall", [
+    ("val", 0.88, 0.78), ("composition", 0.78, 0.68), ("style", 0.58, 0.48)])
 def test_the_shipped_one_states_true_facts(shipped, split, precision, recall):
     """On 300 scenes, two points below what it reaches on 2,000, because 300 are fewer."""
     scenes = [EmojiScenes(split)[index] for index in range(300)]

@@ -28,11 +28,13 @@ def test_captions_are_plain_words_of_the_vocabulary():
 
 @pytest.mark.parametrize("caption, facts", [
     ("a cat on the grass", {("object", "cat"), ("count", "cat", 1), ("background", "grass")}),
-    ("two small red cats", {("object", "cat"), ("count", "cat", 2), ("size", "cat", "small"), ("colour", "cat", "red")}),
+    ("two small red cats",
+     {("object", "cat"), ("count", "cat", 2), ("size", "cat", "small"), ("colour", "cat", "red")}),
     ("cats", {("object", "cat")}),
     ("the happy cat that we know", {("object", "cat")}),
     ("a cat to the right of a dog",
-     {("object", "cat"), ("count", "cat", 1), ("object", "dog"), ("count", "dog", 1), ("relation", "cat", "right of", "dog")}),
+     {("object", "cat"), ("count", "cat", 1), ("object", "dog"), ("count", "dog", 1),
+      ("relation", "cat", "right of", "dog")}),
     ("cat , above dog", {("object", "cat"), ("object", "dog"), ("relation", "cat", "above", "dog")}),
     ("above dog", {("object", "dog")}),
     ("a red on a beach cat", {("object", "cat"), ("background", "beach")}),

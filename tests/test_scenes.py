@@ -25,17 +25,17 @@ def digest(dataset, indices):
     for index in indices:
         scene = dataset[index]
         parts.update(scene.image.tobytes())
-        texts = (scene.captions, scene.caption_zh, scene.questions, scene.foils, scene.objects)
+        texts = (scene.captions, scene.questions, scene.foils, scene.objects)
         parts.update(repr(texts).encode())
     return parts.hexdigest()[:16]
 
 
 PINNED = {
-    ("train", 64): "53c0ef7e54b12740",
-    ("val", 64): "ee09bfecbcd00470",
-    ("composition", 96): "602f87645bb0e6d1",
-    ("style", 64): "a3a368e64b5b95f1",
-    ("style", 131): "6d88d0e31bb20baa",
+    ("train", 64): "8f8f8bbc2636f371",
+    ("val", 64): "d4445b6ff512e7cc",
+    ("composition", 96): "897b64534545ed63",
+    ("style", 64): "ff4830116772e9a9",
+    ("style", 131): "2af949ba3d64fa86",
 }
 
 
@@ -60,7 +60,7 @@ def test_boxes_are_tight_inside_and_apart(split):
             x0, y0, x1, y1 = thing.box
             assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
             low, high = scenes.PIXELS[thing.size]
-            assert 0.8 * low <= max(x1 - x0, y1 - y0) <= high
+            assert 0.6 * low <= max(x1 - x0, y1 - y0) <= high
         boxes = [thing.box for thing in scene.objects]
         for number, a in enumerate(boxes):
             for b in boxes[:number]:
@@ -126,17 +126,13 @@ def test_all_kinds_of_scenes_occur(split):
 
 
 def test_a_tint_has_the_colour_of_its_name():
-    right = total = 0
-    palette = np.array(list(scenes.RGB.values()))
+    right = []
     for noun in language.noun_table().values():
-        for number, colour in enumerate(scenes.RGB):
+        for colour in scenes.RGB:
             if noun.tintable and colour not in noun.denied:
                 image, _ = scenes.sprite(noun.name, "twemoji", 25, colour, False)
-                pixels = np.asarray(image).astype(int).reshape(-1, 4)
-                mean = np.median(pixels[pixels[:, 3] > 127, :3], axis=0)
-                right += int(((palette - mean) ** 2).sum(1).argmin() == number)
-                total += 1
-    assert right / total > 0.9
+                right.append(colour in scenes.colours_in(image))
+    assert len(right) > 1000 and np.mean(right) > 0.95
 
 
 def test_natural_colours():

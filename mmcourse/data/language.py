@@ -1,7 +1,7 @@
 """The language of the scenes: from facts to captions, questions and foils, and from a caption back to its facts.
 
-A scene is described by a :class:`Description`: groups of equal things, how two groups are arranged, and where. Everything
-that is said of a scene is generated from it, and :func:`parse` is the inverse: it reads the facts that a caption states.
+A scene is described by a :class:`Description`: groups of equal things, how two groups are arranged, and where.
+Everything that is said of a scene is generated from it; :func:`parse` is the inverse: it reads what a caption states.
 Captions are lower case, one space between words, a comma is a word of its own.
 """
 
@@ -249,7 +249,7 @@ def parse(caption):
 def vocabulary():
     """Every word that a caption can hold, sorted."""
     phrases = {word for phrase in phrase_book()[0] for word in phrase}
-    return sorted(phrases | set(", a an of picture there is are".split()))
+    return sorted(phrases | {",", "a", "an", "of", "picture", "there", "is", "are"})
 
 
 @cache

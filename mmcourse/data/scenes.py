@@ -1,11 +1,11 @@
 """EmojiScenes: pictures composed of drawings, whose truth is known down to each pixel box.
 
-``EmojiScenes(split)[index]`` is determined by (split, index) alone, on every machine: Python's ``random.Random`` makes the
-choices, and all arithmetic on pixels is on integers.
+``EmojiScenes(split)[index]`` is determined by (split, index) alone, on every machine: Python's ``random.Random`` makes
+the choices, and all arithmetic on pixels is on integers.
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from random import Random
 from zlib import crc32
 
@@ -37,7 +37,7 @@ PAINT = {"grass": ((158, 208, 244), (112, 186, 84), 22, "flecks", (74, 146, 58))
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One drawing in a scene; ``box`` is (x0, y0, x1, y1) in pixels, tight around what is opaque, x1 and y1 exclusive."""
+    """One drawing in a scene; ``box`` is (x0, y0, x1, y1) in pixels, tight around what is opaque, x1, y1 exclusive."""
 
     noun: str
     style: str
@@ -101,13 +101,13 @@ class Scene:
         return False
 
 
-@lru_cache(maxsize=None)
+@cache
 def held_out(first, second):
     """Whether a pair of nouns, or of a colour and a noun, is kept for the ``composition`` split (one pair in ten)."""
     return crc32("|".join(sorted((first, second))).encode()) % 10 == 0
 
 
-@lru_cache(maxsize=None)
+@cache
 def partners(name):
     """What ``name`` never meets in training: (nouns, colours)."""
     noun = language.noun_table()[name]
@@ -115,24 +115,29 @@ def partners(name):
     return tuple(other.name for other in nouns() if other.name != name and held_out(name, other.name)), colours
 
 
-@lru_cache(maxsize=None)
+def colours_in(image):
+    """Colour words for a drawing (Pillow, RGBA): the hues of at least a fifth of what is opaque."""
+    hue, saturation, value = np.asarray(image.convert("RGB").convert("HSV"))[np.asarray(image)[..., 3] > 127].T
+    hues = np.array(["red", "orange", "yellow", "green", "blue", "purple", "pink", "red"])
+    names = hues[np.digitize(hue, [9, 30, 48, 117, 181, 213, 245])]
+    names[(hue < 30) & (value < 176)] = "brown"  # a dark orange
+    coloured = names[(saturation > 60) & (value > 60)]
+    return frozenset(colour for colour in COLOURS if 5 * (coloured == colour).sum() >= len(names))
+
+
+@cache
 def natural_colours(name, style):
-    """Colour words that fit an untinted drawing: those nearest to at least a fifth of its opaque pixels."""
-    pixels = drawing(name, style).reshape(-1, 4).astype(int)
-    pixels = pixels[pixels[:, 3] > 127, :3]
-    palette = np.array([*RGB.values(), (0, 0, 0), (128, 128, 128), (255, 255, 255)])
-    nearest = ((pixels[:, None] - palette) ** 2).sum(-1).argmin(1)
-    share = np.bincount(nearest, minlength=len(palette)) / max(len(pixels), 1)
-    return frozenset(colour for colour, part in zip(RGB, share, strict=False) if part >= 0.2)
+    """Colour words that fit an untinted drawing."""
+    return colours_in(Image.fromarray(drawing(name, style)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def artist(name, split):
     """The styles that may draw a noun in a split."""
     return tuple(style for style in styles_of(name) if (style == HELD_OUT_STYLE) == (split == "style"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def master(name, style):
     """The drawing as a Pillow picture with premultiplied alpha, ready to be resized."""
     return Image.fromarray(drawing(name, style)).convert("RGBa")
@@ -158,22 +163,25 @@ def tint(image, opaque, colour):
     return tinted
 
 
+def pairs(numbers):
+    return zip(numbers[::2], numbers[1::2], strict=True)
+
+
 def paint(name, size, rng):
     """The background ``name`` as a picture, with its colours, horizon and texture jittered."""
-    above, below, ink = (tuple(part + rng.randrange(-14, 15) for part in colour)
-                         for colour in (PAINT[name][0], PAINT[name][1], PAINT[name][4]))
-    horizon, texture = PAINT[name][2:4]
+    above, below, horizon, texture, ink = PAINT[name]
+    above, below, ink = (tuple(min(max(part + rng.randrange(-14, 15), 0), 255) for part in colour)
+                         for colour in (above, below, ink))
     line = (horizon + rng.randrange(-6, 7)) * size // 64 if horizon else 0
-    image = Image.new("RGB", (size, size), tuple(min(max(part, 0), 255) for part in below))
-    image.paste(tuple(min(max(part, 0), 255) for part in above), (0, 0, size, line))
-    draw, ink = ImageDraw.Draw(image), tuple(min(max(part, 0), 255) for part in ink)
+    image = Image.new("RGB", (size, size), below)
+    image.paste(above, (0, 0, size, line))
+    draw = ImageDraw.Draw(image)
     start, step = rng.randrange(8) * size // 64, rng.randrange(5, 9) * size // 64
     if texture == "flecks":
         top = 0 if name in ("night", "snow") else line
-        draw.point([(x * size // 256, top + y * (size - top) // 256)
-                    for x, y in zip(*[iter(rng.randbytes(144))] * 2, strict=True)], ink)
+        draw.point([(x * size // 256, top + y * (size - top) // 256) for x, y in pairs(rng.randbytes(144))], ink)
     elif texture == "streaks":
-        for x, y in zip(*[iter(rng.randbytes(90))] * 2, strict=True):
+        for x, y in pairs(rng.randbytes(90)):
             x, y = x * size // 256, y * size // 256
             draw.line((x, y, x - size // 32, y + size // 16), ink)
     elif texture == "waves":
@@ -201,22 +209,19 @@ def extent(tree):
 
 def place(tree, region, rng, places):
     """Put each leaf of a layout into the region (x0, y0, x1, y1); ``places[index]`` becomes its corner (x, y)."""
-    x0, y0, x1, y1 = region
+    low, high = list(region[:2]), list(region[2:])
     if len(tree) == 2:
-        places[tree[1]] = rng.randint(x0, x1 - tree[0]), rng.randint(y0, y1 - tree[0])
+        places[tree[1]] = tuple(rng.randint(a, b - tree[0]) for a, b in zip(low, high, strict=True))
         return
     axis, first, second = tree
-    need, low = extent(tree), [x0, y0]
-    across = 1 - axis  # keep both parts within one band, so that "left of" never looks like "above"
-    band = min(need[across] + 4, region[2 + across] - region[across])
-    low[across] += rng.randint(0, region[2 + across] - region[across] - band)
-    high = [x1, y1]
+    across, need = 1 - axis, extent(tree)
+    band = min(need[across] + 4, high[across] - low[across])  # one for both, so that "left of" never looks like "above"
+    low[across] += rng.randint(0, high[across] - low[across] - band)
     high[across] = low[across] + band
-    cut = low[axis] + extent(first)[axis] + rng.randint(0, high[axis] - low[axis] - need[axis])
-    middle_high, middle_low = list(high), list(low)
-    middle_high[axis] = middle_low[axis] = cut
-    place(first, (*low, *middle_high), rng, places)
-    place(second, (*middle_low, *high), rng, places)
+    end, start = list(high), list(low)
+    end[axis] = start[axis] = low[axis] + extent(first)[axis] + rng.randint(0, high[axis] - low[axis] - need[axis])
+    place(first, (*low, *end), rng, places)
+    place(second, (*start, *high), rng, places)
 
 
 def layout(description, leaves, rng):
@@ -225,14 +230,11 @@ def layout(description, leaves, rng):
     axis = 0 if relation in ("left of", "right of") else 1 if relation else rng.randrange(2)
     inner = 1 - axis if relation else axis
     trees = []
-    for leaf, *more in leaves:
-        tree = leaf
+    for tree, *more in leaves:
         for other in more:
             tree, inner = (inner, tree, other), inner if relation else 1 - inner
         trees.append(tree)
-    if relation is None:
-        return trees[0]
-    return (axis, *(trees if relation in ("left of", "above") else trees[::-1]))
+    return (axis, *(trees if relation in ("left of", "above") else trees[::-1])) if relation else trees[0]
 
 
 class EmojiScenes:
@@ -261,10 +263,8 @@ class EmojiScenes:
     def __getitem__(self, index):
         if index < 0:
             raise IndexError(f"scenes are counted from 0, got index {index}")
-        key = f"{self.split}/{index}"
-        rng = Random(key)
-        description = self.describe(rng)
-        return self.render(description, rng, key)
+        rng = Random(key := f"{self.split}/{index}")
+        return self.render(self.describe(rng), rng, key)
 
     def describe(self, rng):
         """Draw a description that belongs to this split."""
@@ -283,9 +283,8 @@ class EmojiScenes:
                 second = rng.choice(self.names)
             names.append(second)
         bound = rng.choice(partners(first)[1]) if special == "binding" else None
-        sizes = self.sizes(counts, rng)
         groups = tuple(Group(name, count, bound if bound and name == first else self.colour(name, rng), size)
-                       for name, count, size in zip(names, counts, sizes, strict=True))
+                       for name, count, size in zip(names, counts, self.sizes(counts, rng), strict=True))
         relation = rng.choice(tuple(language.RELATIONS)) if len(groups) == 2 else None
         return Description(groups, relation, rng.choice(tuple(PAINT)))
 

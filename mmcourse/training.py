@@ -123,7 +123,7 @@ def _save(folder, model, optimizer, history, facts):
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     write_whole(folder / CHECKPOINT, save(tensors, {"facts": json.dumps(facts)}))
     if hasattr(model, "save_pretrained"):  # config.json and weights, so that from_pretrained(folder) works
-        with tempfile.TemporaryDirectory(dir=folder) as export:
+        with tempfile.TemporaryDirectory() as export:
             model.save_pretrained(export)
             for file in Path(export).iterdir():
                 write_whole(folder / file.name, file.read_bytes())

@@ -65,6 +65,8 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         self.decoder = Decoder(decoder_layers, width, heads, dropout=dropout)
         self.output = nn.Linear(width, len(self.words))
         self.grid = nn.Linear(width, 1 + len(nouns()))
+        self.naming = nn.Linear(1 + len(nouns()), width, bias=False)
+        nn.init.zeros_(self.naming.weight)
         nn.init.normal_(self.embedding.weight, std=0.02)
 
     @classmethod
@@ -87,18 +89,17 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         return self.read(self.eye(to_pixels(images).to(self.places.device)))
 
     def read(self, seen):
-        """Let the grid tokens (B, N, D) of the convolutions look at one another."""
-        memory = self.encoder(seen + self.places)
+        """Tell each grid token (B, N, D) where it is and which noun it seems to be, and let them look at one another."""
+        memory = self.encoder(seen + self.places + self.naming(self.grid(seen).softmax(-1)))
         return torch.zeros_like(memory) if self.blind else memory
 
     def decode(self, memory, tokens, *, cache=None, return_weights=False):
         """Logits (B, T, V) for the word after each of the ``tokens`` (B, T), which continue those in the ``cache``."""
-        past = 0 if cache is None else cache.get("length", 0)
-        if cache is not None:
-            cache["length"] = past + tokens.shape[1]
-        x = self.embedding(tokens) + self.positions[:, past:past + tokens.shape[1]]
-        x = self.decoder(x, memory, cache=None if cache is None else cache.setdefault("decoder", {}),
-                         return_weights=return_weights)
+        cache = {} if cache is None else cache
+        past = cache.get("length", 0)
+        cache["length"] = past + tokens.shape[1]
+        x = self.embedding(tokens) + self.positions[:, past:cache["length"]]
+        x = self.decoder(x, memory, cache=cache.setdefault("decoder", {}), return_weights=return_weights)
         return (self.output(x[0]), x[1]) if return_weights else self.output(x)
 
     def forward(self, images, tokens):

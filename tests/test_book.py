@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("book")
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(ROOT), "--path-output", str(folder)]
+    command = [str(Path(sys.executable).parent / "jupyter-book"), "build", str(ROOT), "--path-output", str(folder)]
     done = subprocess.run([*command, "--all", "-n", "-W", "--keep-going"], capture_output=True, text=True)
     report = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
     problems = [line for line in report.splitlines() if re.search(r"WARNING|ERROR", line)]

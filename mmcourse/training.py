@@ -14,11 +14,11 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import send_to_device
+from numpy.random import default_rng
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
@@ -28,13 +28,14 @@ from tqdm import tqdm
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
 FREE = {"step", "log_every", "evaluate_every", "save_every", "workers"}  # may differ between a checkpoint and the run
+UNWRITTEN = ("could not write {} ({}). What was saved before is whole: make room on the disk, then start the same run "
+             "again to go on")
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The settings of a run.
+    """The settings of a run: the rate rises for ``warmup`` steps, then falls to 0; gradients are cut to norm ``clip``.
 
-    The learning rate rises for ``warmup`` steps, then falls to 0. A gradient is scaled to a norm of at most ``clip``.
     ``mixed_precision`` is ``"no"`` or ``"bf16"``. ``log_every``, ``evaluate_every`` and ``save_every`` are in steps;
     the last step is always logged, evaluated and saved, and 0 means only that one.
     """
@@ -73,9 +74,9 @@ def learning_rate_at(step, config):
 
 def parameter_groups(model, weight_decay):
     """Groups for the optimiser: weights of linear and convolution layers decay; biases, norms and embeddings do not."""
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
-    tables = [layer for layer in model.modules() if isinstance(layer, nn.Embedding)]  # tied to an output, still a table
-    decaying = {id(layer.weight) for layer in layers} - {id(layer.weight) for layer in tables}
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    decaying = {id(layer.weight) for layer in model.modules() if isinstance(layer, kinds)}
+    decaying -= {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Embedding)}  # even if tied
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [{"params": [p for p in parameters if id(p) in decaying], "weight_decay": weight_decay},
             {"params": [p for p in parameters if id(p) not in decaying], "weight_decay": 0.0}]
@@ -83,14 +84,12 @@ def parameter_groups(model, weight_decay):
 
 def step_indices(length, config, first=0):
     """Yield the indices of each step from ``first`` on: in order if ``length`` is None, else shuffled each epoch."""
-    def shuffled(epoch):
-        return np.random.default_rng([config.seed, epoch]).permutation(length).tolist()
-
     orders = {}
     for step in range(first, config.steps):
         batch = range(step * config.batch_size, (step + 1) * config.batch_size)
         if length:
-            orders = {epoch: orders.get(epoch) or shuffled(epoch) for epoch in {i // length for i in batch}}
+            orders = {epoch: orders.get(epoch) or default_rng([config.seed, epoch]).permutation(length).tolist()
+                      for epoch in {i // length for i in batch}}
             batch = (orders[i // length][i % length] for i in batch)
         yield list(batch)
 
@@ -106,8 +105,7 @@ def write_whole(path, data):
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise OSError(f"could not write {path} ({error.strerror}). What was saved before is whole: make room on the "
-                      "disk, then start the same run again to go on") from error
+        raise OSError(UNWRITTEN.format(path, error.strerror)) from error
 
 
 def read_log(folder):
@@ -124,7 +122,10 @@ def _save(folder, model, optimizer, history, facts):
     write_whole(folder / CHECKPOINT, save(tensors, {"facts": json.dumps(facts)}))
     if hasattr(model, "save_pretrained"):  # config.json and weights, so that from_pretrained(folder) works
         with tempfile.TemporaryDirectory() as export:
-            model.save_pretrained(export)
+            try:
+                model.save_pretrained(export)
+            except (OSError, SafetensorError) as error:
+                raise OSError(UNWRITTEN.format(export, error)) from error
             for file in Path(export).iterdir():
                 write_whole(folder / file.name, file.read_bytes())
 

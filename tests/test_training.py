@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import PyTorchModelHubMixin
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -369,6 +369,26 @@ def test_a_failing_write_leaves_the_last_checkpoint(tmp_path, monkeypatch, call)
     after = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     assert {name: data for name, data in after.items() if "tfevents" not in name} == {
         name: data for name, data in before.items() if "tfevents" not in name}
+    run(tmp_path / "run")
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"),
+                                   SafetensorError("I/O error: No space left on device (os error 28)")])
+def test_a_failing_export_leaves_the_last_model(tmp_path, monkeypatch, error):
+    run(tmp_path / "whole")
+    with pytest.raises(RuntimeError):
+        run(tmp_path / "run", dataset=Broken(4 * 7))
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+
+    def full(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tiny, "save_pretrained", full)
+        with pytest.raises(OSError, match="could not write .*No space left on device.*whole: make room"):
+            run(tmp_path / "run")
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
     run(tmp_path / "run")
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 

@@ -20,8 +20,7 @@ EXAMPLES = """examples:
 SPLITS = ("train", "val", "composition", "style")
 CONFIGS = {  # settings of the Captioner, and of its TrainingConfig
     "small": ({"width": 96, "channels": [24, 48, 96]}, {"steps": 600, "batch_size": 64, "learning_rate": 1e-3}),
-    "shipped": ({}, {"steps": 30_000, "batch_size": 128, "learning_rate": 1e-3}),
-}
+    "shipped": ({}, {"steps": 6500, "batch_size": 64, "learning_rate": 1.2e-3, "warmup": 200, "weight_decay": 0.05})}
 
 
 def caption(options):
@@ -49,15 +48,14 @@ def train(options):
 
     from mmcourse import training
     from mmcourse.captioning import Captioner
-    from mmcourse.data import EmojiScenes
-    from mmcourse.data.language import vocabulary
+    from mmcourse.data import EmojiScenes, language
 
     settings, schedule = CONFIGS[options.config]
     names = training.TrainingConfig.__annotations__
     schedule = schedule | {name: value for name, value in vars(options).items() if name in names}
-    config = training.TrainingConfig(**schedule, warmup=schedule["steps"] // 20, evaluate_every=1000)
+    config = training.TrainingConfig(**{"warmup": schedule["steps"] // 20} | schedule, evaluate_every=1000)
     torch.manual_seed(config.seed)
-    model = Captioner(vocabulary(), **settings)
+    model = Captioner(language.vocabulary(), **settings)
     rows = training.train(
         model, EmojiScenes("train"), Captioner.loss, config, options.out, collate=model.collate, resume=options.resume,
         evaluate=lambda model: _scores(model, "val", min(200, 10 * config.steps), "greedy"))
@@ -118,14 +116,13 @@ def _above_zero(text):
 
 
 def _parser():
-    parser = argparse.ArgumentParser("mmcourse", description="Caption pictures; train and judge what captions them.",
-                                     epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    examples = {"epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser("mmcourse", description="Caption pictures; train and judge models.", **examples)
     parser.add_argument("--version", action="version", version=f"mmcourse {mmcourse.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="caption | train | evaluate | data")
 
     def command(run, about):
-        sub = commands.add_parser(run.__name__, help=about, description=about, epilog=EXAMPLES,
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+        sub = commands.add_parser(run.__name__, help=about, description=about, **examples)
         sub.set_defaults(run=run)
         return sub.add_argument
 
@@ -164,9 +161,6 @@ def main(arguments=None):
     options = _parser().parse_args(arguments)
     try:
         return options.run(options) or 0
-    except KeyboardInterrupt as stop:
-        print(f"mmcourse {options.command}: {stop or 'stopped'}", file=sys.stderr)
-        return 130
-    except (OSError, ValueError, ArithmeticError) as error:
-        print(f"mmcourse {options.command}: {error}", file=sys.stderr)
-        return 2
+    except (KeyboardInterrupt, OSError, ValueError, ArithmeticError) as error:
+        print(f"mmcourse {options.command}: {str(error) or 'stopped'}", file=sys.stderr)
+        return 130 if isinstance(error, KeyboardInterrupt) else 2

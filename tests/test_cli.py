@@ -35,7 +35,7 @@ def picture(tmp_path):
 @pytest.fixture
 def tiny(monkeypatch):
     settings = {"steps": 4, "batch_size": 2, "learning_rate": 1e-3}
-    monkeypatch.setitem(cli.CONFIGS, "small", (TINY, settings))
+    monkeypatch.setitem(cli.CONFIGS, "small", (TINY | {"max_length": 28}, settings))  # the words of the longest caption
 
 
 def python(*arguments):
@@ -222,6 +222,15 @@ def test_train_options_reach_the_run(tmp_path, tiny, monkeypatch):
     config = seen[0]
     assert (config.steps, config.batch_size, config.learning_rate, config.seed) == (100, 7, 0.5, 9)
     assert (config.workers, config.mixed_precision, config.warmup) == (3, "bf16", 5)
+
+
+def test_the_shipped_schedule(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("mmcourse.training.train", lambda *given, **named: seen.append(given[3]) or [{"step": 1}])
+    cli.main(["train", "--out", str(tmp_path), "--config", "shipped"])
+    config = seen[0]
+    assert (config.steps, config.batch_size, config.warmup) == (6500, 64, 200)
+    assert (config.learning_rate, config.weight_decay) == (1.2e-3, 0.05)
 
 
 def test_a_damaged_checkpoint(tmp_path, tiny, capsys):

@@ -1,8 +1,7 @@
 """The language of the scenes: from facts to captions, questions and foils, and from a caption back to its facts.
 
-A scene is described by a :class:`Description`: groups of equal things, how two groups are arranged, and where.
-Everything that is said of a scene is generated from it; :func:`parse` is the inverse: it reads what a caption states.
-Captions are lower case, one space between words, a comma is a word of its own.
+A scene is described by a :class:`Description`: groups of equal things, how two are arranged, and where. All texts are
+made from it; :func:`parse` is the inverse. Captions are lower case, one space between words; a comma is a word.
 """
 
 from dataclasses import dataclass, replace
@@ -25,8 +24,7 @@ BACKGROUNDS = {
     "road": ("马路上", ("on a road", "in the street")), "sunset": ("夕阳下", ("at sunset", "in the evening light")),
     "rain": ("雨中", ("in the rain", "on a rainy day")), "paper": ("白纸上", ("on plain paper", "on a blank page")),
     "dots": ("圆点纸上", ("on dotted paper", "on a page with dots")),
-    "stripes": ("条纹纸上", ("on striped paper", "on a page with stripes")),
-}
+    "stripes": ("条纹纸上", ("on striped paper", "on a page with stripes"))}
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,8 @@ class Description:
         facts = {("background", self.background)}
         for group in self.groups:
             facts |= {("object", group.noun), ("count", group.noun, group.count)}
-            if group.colour:
-                facts.add(("colour", group.noun, group.colour))
-            if group.size != "medium":
-                facts.add(("size", group.noun, group.size))
+            facts |= {("colour", group.noun, group.colour)} if group.colour else set()
+            facts |= {("size", group.noun, group.size)} if group.size in SIZES else set()
         if self.relation:
             facts.add(("relation", self.groups[0].noun, self.relation, self.groups[1].noun))
         return frozenset(facts)
@@ -113,13 +109,11 @@ def captions(description, rng):
     place, choose = BACKGROUNDS[description.background][1], rng.choice
     there = [f"there {'is' if group.count == 1 else 'are'}" for group in description.groups]
     opening = "" if description.relation else "a picture of "
-    return [
-        f"{clause(description, choose)} {choose(place)}",
-        f"{opening}{clause(description, choose, swap=True)} {choose(place)}",
-        f"{choose(place)} , {clause(description, choose)}",
-        f"{there[0]} {clause(description, choose)} {choose(place)}",
-        f"{choose(place)} {there[-1]} {clause(description, choose, swap=True)}",
-    ]
+    return [f"{clause(description, choose)} {choose(place)}",
+            f"{opening}{clause(description, choose, swap=True)} {choose(place)}",
+            f"{choose(place)} , {clause(description, choose)}",
+            f"{there[0]} {clause(description, choose)} {choose(place)}",
+            f"{choose(place)} {there[-1]} {clause(description, choose, swap=True)}"]
 
 
 def caption_zh(description):
@@ -144,8 +138,7 @@ def questions(description, rng):
     verbs = ["is" if group.count == 1 else "are" for group in groups]
     counts = {group.noun: group.count for group in groups}
     result = [Question("where is this ?", BACKGROUNDS[description.background][1][0], "background")]
-    counted = rng.choice(groups if rng.random() < 0.75 else nouns())
-    counted = counted.noun if isinstance(counted, Group) else counted.name
+    counted = rng.choice(groups).noun if rng.random() < 0.75 else rng.choice(nouns()).name
     total = counts.get(counted, 0)
     if total != 1 or rng.random() < 0.4:
         answer = ("none", "one", "two", "three")[total]
@@ -173,12 +166,10 @@ def foils(description, rng):
     group, used = description.groups[index], {group.noun for group in description.groups}
     category = noun_table()[group.noun].category
     others = [noun.name for noun in nouns() if noun.category == category and noun.name not in used]
-    changed = {
-        "object": with_group(index, noun=rng.choice(others)),
-        "count": with_group(index, count=rng.choice([n for n in COUNTS if n != group.count])),
-        "background": replace(description, background=rng.choice([b for b in BACKGROUNDS
-                                                                  if b != description.background])),
-    }
+    backgrounds = [name for name in BACKGROUNDS if name != description.background]
+    changed = {"object": with_group(index, noun=rng.choice(others)),
+               "count": with_group(index, count=rng.choice([n for n in COUNTS if n != group.count])),
+               "background": replace(description, background=rng.choice(backgrounds))}
     if group.colour:
         changed["colour"] = with_group(index, colour=rng.choice([c for c in COLOURS if c != group.colour]))
     if group.size in SIZES:
@@ -195,8 +186,7 @@ def foils(description, rng):
 
 def plain(description):
     """The plainest caption: always the first synonym, so that two captions of one foil differ in one fact only."""
-    first = itemgetter(0)
-    return f"{clause(description, first)} {BACKGROUNDS[description.background][1][0]}"
+    return f"{clause(description, itemgetter(0))} {BACKGROUNDS[description.background][1][0]}"
 
 
 @cache
@@ -215,32 +205,27 @@ def phrase_book():
 def parse(caption):
     """Facts that a caption states, as a set of tuples; words that carry no fact are ignored.
 
-    The longest phrase wins. Counts, sizes and colours belong to the noun that follows them at once; a relation holds
-    between the nouns on its two sides.
+    The longest phrase wins. Counts, sizes and colours belong to the noun right after them, a relation to those around.
     """
     book, longest = phrase_book()
     words, facts, position = caption.split(), set(), 0
     attributes, previous, relation = [], None, None
     while position < len(words):
         for length in range(min(longest, len(words) - position), 0, -1):
-            entry = book.get(tuple(words[position:position + length]))
-            if entry:
+            kind, value = book.get(tuple(words[position:position + length]), (None, None))
+            if kind:
                 break
-        kind, value = entry or (None, None)
         if kind == "object":
             facts |= {("object", value)} | {(name, value, content) for name, content in attributes}
             if relation and previous:
                 facts.add(("relation", previous, relation, value))
-            previous, relation, attributes = value, None, []
-        elif kind in ("count", "size", "colour"):
-            attributes.append((kind, value))
-        else:
-            attributes = []
-            if kind == "relation":
-                relation = value
-            elif kind == "background":
-                facts.add(("background", value))
-                previous = relation = None
+            previous, relation = value, None
+        elif kind == "relation":
+            relation = value
+        elif kind == "background":
+            facts.add(("background", value))
+            previous = relation = None
+        attributes = [*attributes, (kind, value)] if kind in ("count", "size", "colour") else []
         position += length
     return facts
 
@@ -248,8 +233,7 @@ def parse(caption):
 @cache
 def vocabulary():
     """Every word that a caption can hold, sorted."""
-    phrases = {word for phrase in phrase_book()[0] for word in phrase}
-    return sorted(phrases | {",", "a", "an", "of", "picture", "there", "is", "are"})
+    return sorted({",", "of", "picture", "there", "is", "are"}.union(*phrase_book()[0]))
 
 
 @cache

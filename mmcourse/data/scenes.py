@@ -1,7 +1,6 @@
 """EmojiScenes: pictures composed of drawings, whose truth is known down to each pixel box.
 
-``EmojiScenes(split)[index]`` is determined by (split, index) alone, on every machine: Python's ``random.Random`` makes
-the choices, and all arithmetic on pixels is on integers.
+``EmojiScenes(split)[index]`` depends on these two alone: ``random.Random`` chooses, and pixels are integer arithmetic.
 """
 
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from random import Random
 from zlib import crc32
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 from mmcourse.data import language
 from mmcourse.data.drawings import HELD_OUT_STYLE, drawing, nouns, styles_of
@@ -21,18 +20,13 @@ RGB = {"red": (226, 34, 34), "orange": (250, 136, 14), "yellow": (250, 218, 30),
        "blue": (42, 92, 226), "purple": (138, 48, 190), "pink": (250, 130, 190), "brown": (128, 76, 36)}
 PIXELS = {"small": (17, 20), "medium": (24, 27), "big": (32, 37)}  # longest side in a scene of 64 pixels, inclusive
 # background: colour above the horizon, colour below, horizon in sixty-fourths of the height, texture and its colour
-PAINT = {"grass": ((158, 208, 244), (112, 186, 84), 22, "flecks", (74, 146, 58)),
-         "beach": ((120, 200, 240), (240, 218, 160), 24, "flecks", (216, 188, 124)),
-         "snow": ((204, 216, 232), (244, 248, 252), 26, "flecks", (255, 255, 255)),
-         "night": ((16, 20, 58), (34, 40, 84), 48, "flecks", (250, 246, 200)),
-         "sea": ((176, 220, 246), (44, 128, 190), 20, "waves", (98, 172, 222)),
-         "room": ((242, 230, 206), (164, 112, 66), 42, "none", (0, 0, 0)),
-         "road": ((190, 196, 204), (100, 102, 108), 18, "dashes", (244, 240, 220)),
-         "sunset": ((250, 152, 82), (110, 62, 104), 40, "none", (0, 0, 0)),
-         "rain": ((136, 146, 160), (104, 114, 126), 44, "streaks", (190, 204, 222)),
-         "paper": ((250, 249, 245), (250, 249, 245), 0, "none", (0, 0, 0)),
-         "dots": ((250, 244, 226), (250, 244, 226), 0, "dots", (214, 150, 140)),
-         "stripes": ((242, 246, 250), (242, 246, 250), 0, "stripes", (166, 200, 222))}
+PAINT = {
+    "grass": ("#9ed0f4", "#70ba54", 22, "flecks", "#4a923a"), "beach": ("#78c8f0", "#f0daa0", 24, "flecks", "#d8bc7c"),
+    "snow": ("#ccd8e8", "#f4f8fc", 26, "flecks", "#ffffff"), "night": ("#10143a", "#222854", 48, "flecks", "#faf6c8"),
+    "sea": ("#b0dcf6", "#2c80be", 20, "waves", "#62acde"), "room": ("#f2e6ce", "#a47042", 42, "none", "#000000"),
+    "road": ("#bec4cc", "#64666c", 18, "dashes", "#f4f0dc"), "sunset": ("#fa9852", "#6e3e68", 40, "none", "#000000"),
+    "rain": ("#8892a0", "#68727e", 44, "streaks", "#beccde"), "paper": ("#faf9f5", "#faf9f5", 0, "none", "#000000"),
+    "dots": ("#faf4e2", "#faf4e2", 0, "dots", "#d6968c"), "stripes": ("#f2f6fa", "#f2f6fa", 0, "stripes", "#a6c8de")}
 
 
 @dataclass(frozen=True)
@@ -88,17 +82,13 @@ class Scene:
 
     def holds(self, fact):
         """Whether a fact is true here: also a relation said the other way round, or the natural colour of a thing."""
-        kind, *rest = fact
-        if fact in self.facts:
-            return True
-        if kind == "relation":
-            first, relation, second = rest
-            return ("relation", second, language.INVERSE[relation], first) in self.facts
-        if kind == "colour":
-            noun, colour = rest
-            return any(thing.noun == noun and thing.colour is None and colour in natural_colours(noun, thing.style)
-                       for thing in self.objects)
-        return False
+        match fact:
+            case "relation", first, relation, second:
+                return not self.facts.isdisjoint({fact, ("relation", second, language.INVERSE[relation], first)})
+            case "colour", noun, colour if fact not in self.facts:
+                return any(thing.noun == noun and thing.colour is None and colour in natural_colours(noun, thing.style)
+                           for thing in self.objects)
+        return fact in self.facts
 
 
 @cache
@@ -137,15 +127,10 @@ def artist(name, split):
     return tuple(style for style in styles_of(name) if (style == HELD_OUT_STYLE) == (split == "style"))
 
 
-@cache
-def master(name, style):
-    """The drawing as a Pillow picture with premultiplied alpha, ready to be resized."""
-    return Image.fromarray(drawing(name, style)).convert("RGBa")
-
-
 def sprite(name, style, pixels, colour, mirrored):
     """A drawing ``pixels`` wide and high, tinted or not: (picture with alpha, tight box)."""
-    image = master(name, style).resize((pixels, pixels), Image.Resampling.BOX).convert("RGBA")
+    master = Image.fromarray(drawing(name, style)).convert("RGBa")  # with premultiplied alpha, to be resized
+    image = master.resize((pixels, pixels), Image.Resampling.BOX).convert("RGBA")
     image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
     opaque = image.getchannel("A").convert("1", dither=Image.Dither.NONE)
     return tint(image, opaque, RGB[colour]) if colour else image, opaque.getbbox()
@@ -163,39 +148,28 @@ def tint(image, opaque, colour):
     return tinted
 
 
-def pairs(numbers):
-    return zip(numbers[::2], numbers[1::2], strict=True)
-
-
 def paint(name, size, rng):
     """The background ``name`` as a picture, with its colours, horizon and texture jittered."""
     above, below, horizon, texture, ink = PAINT[name]
-    above, below, ink = (tuple(min(max(part + rng.randrange(-14, 15), 0), 255) for part in colour)
+    above, below, ink = (tuple(min(max(part + rng.randrange(-14, 15), 0), 255) for part in ImageColor.getrgb(colour))
                          for colour in (above, below, ink))
     line = (horizon + rng.randrange(-6, 7)) * size // 64 if horizon else 0
     image = Image.new("RGB", (size, size), below)
     image.paste(above, (0, 0, size, line))
     draw = ImageDraw.Draw(image)
     start, step = rng.randrange(8) * size // 64, rng.randrange(5, 9) * size // 64
-    if texture == "flecks":
-        top = 0 if name in ("night", "snow") else line
-        draw.point([(x * size // 256, top + y * (size - top) // 256) for x, y in pairs(rng.randbytes(144))], ink)
-    elif texture == "streaks":
-        for x, y in pairs(rng.randbytes(90)):
-            x, y = x * size // 256, y * size // 256
-            draw.line((x, y, x - size // 32, y + size // 16), ink)
-    elif texture == "waves":
-        for y in range(line + start, size, step):
-            draw.line((0, y, size, y), ink)
-    elif texture == "dashes":
-        y = (line + size) // 2
-        for x in range(start, size, 2 * step):
-            draw.rectangle((x, y, x + step, y + size // 64), ink)
-    elif texture == "dots":
-        draw.point([(x, y) for x in range(start % step, size, step) for y in range(start % step, size, step)], ink)
-    elif texture == "stripes":
-        for x in range(start, size, step):
-            draw.rectangle((x, 0, x + step // 3, size), ink)
+    top = line if name in ("grass", "beach") else 0
+    dice = rng.randbytes({"flecks": 144, "streaks": 90}.get(texture, 0))
+    spots = [(x * size // 256, top + y * (size - top) // 256) for x, y in zip(dice[::2], dice[1::2], strict=True)]
+    middle, grid = (line + size) // 2, range(start % step, size, step)
+    points = {"flecks": spots, "dots": [(x, y) for x in grid for y in grid]}
+    lines = {"streaks": [(x, y, x - size // 32, y + size // 16) for x, y in spots],
+             "waves": [(0, y, size, y) for y in range(line + start, size, step)]}
+    boxes = {"dashes": [(x, middle, x + step, middle + size // 64) for x in range(start, size, 2 * step)],
+             "stripes": [(x, 0, x + step // 3, size) for x in range(start, size, step)]}
+    for draw_one, marks in ((draw.point, points), (draw.line, lines), (draw.rectangle, boxes)):
+        for mark in marks.get(texture, ()):
+            draw_one(mark, ink)
     return image
 
 
@@ -240,14 +214,10 @@ def layout(description, leaves, rng):
 class EmojiScenes:
     """Endless scenes: ``EmojiScenes(split)[index]`` for any index from 0.
 
-    Args:
-        split: ``train``; ``val`` (as train, other scenes); ``composition`` (each scene has a pair of nouns, or a colour
-            on a noun, that training never shows); ``style`` (drawn by artists that training never shows).
-        size: height and width of the picture in pixels, at least 32.
-        only: the names of the nouns to draw, at least two, for a smaller world; all of them if None.
-
-    Raises:
-        ValueError: for an unknown split or noun, or a size under 32.
+    ``split`` is ``train``; ``val`` (as train, other scenes); ``composition`` (each scene has a pair of nouns, or a
+    colour on a noun, that training never shows); or ``style`` (drawn by artists that training never shows). ``size`` is
+    height and width in pixels, at least 32. ``only`` names the nouns to draw, two or more, for a smaller world. Raises
+    ValueError for an unknown split or noun, a smaller size, or ``only`` where it cannot be.
     """
 
     def __init__(self, split="train", size=64, only=None):
@@ -269,10 +239,9 @@ class EmojiScenes:
     def describe(self, rng):
         """Draw a description that belongs to this split."""
         counts = rng.choice(((1,), (1,), (2,), (3,), (1, 1), (1, 1), (1, 1), (1, 2), (2, 1)))
-        special = None
-        if self.split == "composition":
-            special = rng.choice(("pair", "binding"))
-            counts = rng.choice(((1, 1), (1, 1), (1, 2), (2, 1))) if special == "pair" else counts
+        special = rng.choice(("pair", "binding")) if self.split == "composition" else None
+        if special == "pair":
+            counts = rng.choice(((1, 1), (1, 1), (1, 2), (2, 1)))
         first = rng.choice(self.names)
         while special and not partners(first)[special == "binding"]:
             first = rng.choice(self.names)
@@ -283,18 +252,15 @@ class EmojiScenes:
                 second = rng.choice(self.names)
             names.append(second)
         bound = rng.choice(partners(first)[1]) if special == "binding" else None
+        sizes = [rng.choice(("small", "medium", "medium", "big")) for _ in counts]
+        if sum(counts) > 2 or max(counts) > 1:  # so that all fit: three things are never big, of two groups only one is
+            sizes = ["medium" if size == "big" else size for size in sizes]
+        elif sizes == ["big", "big"]:
+            sizes = ["big", "medium"]
         groups = tuple(Group(name, count, bound if bound and name == first else self.colour(name, rng), size)
-                       for name, count, size in zip(names, counts, self.sizes(counts, rng), strict=True))
+                       for name, count, size in zip(names, counts, sizes, strict=True))
         relation = rng.choice(tuple(language.RELATIONS)) if len(groups) == 2 else None
         return Description(groups, relation, rng.choice(tuple(PAINT)))
-
-    @staticmethod
-    def sizes(counts, rng):
-        """A size for each group, so that all of them fit: three things are never big, of two groups only one is."""
-        sizes = [rng.choice(("small", "medium", "medium", "big")) for _ in counts]
-        if sum(counts) > 2 or max(counts) > 1:
-            return ["medium" if size == "big" else size for size in sizes]
-        return ["big", "medium"] if sizes == ["big", "big"] else sizes
 
     @staticmethod
     def colour(name, rng):
@@ -306,18 +272,16 @@ class EmojiScenes:
     def render(self, description, rng, key):
         """Paint the description: a :class:`Scene`."""
         image = paint(description.background, self.size, rng)
-        leaves, things = [], []
+        leaves, things = [[] for _ in description.groups], []
         for number, group in enumerate(description.groups):
-            low, high = PIXELS[group.size]
-            leaves.append([])
             for _ in range(group.count):
-                leaves[-1].append((rng.randint(low, high) * self.size // 64, len(things)))
-                style, mirrored = rng.choice(artist(group.noun, self.split)), rng.random() < 0.5
-                things.append((group, number, style, mirrored))
+                pixels = rng.randint(*PIXELS[group.size]) * self.size // 64
+                leaves[number].append((pixels, len(things)))
+                things.append((group, number, pixels, rng.choice(artist(group.noun, self.split)), rng.random() < 0.5))
         places, objects = {}, []
         place(layout(description, leaves, rng), (0, 0, self.size, self.size), rng, places)
-        for pixels, index in (leaf for group in leaves for leaf in group):
-            (group, number, style, mirrored), (x, y) = things[index], places[index]
+        for index, (group, number, pixels, style, mirrored) in enumerate(things):
+            x, y = places[index]
             drawn, (x0, y0, x1, y1) = sprite(group.noun, style, pixels, group.colour, mirrored)
             image.paste(drawn, (x, y), drawn)
             objects.append(SceneObject(group.noun, style, group.colour, group.size,

@@ -7,26 +7,20 @@ A mask is boolean, ``True`` = may look, as in ``torch.nn.functional`` (``torch.n
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 
 def scaled_dot_product_attention(query, key, value, mask=None, *, causal=False, dropout=0.0, return_weights=False):
     r"""Compute :math:`\mathrm{softmax}(Q K^\top / \sqrt{d_k})\, V` (Vaswani et al. 2017, equation 1).
 
-    A row that may look nowhere gets zero weights and a zero output, never NaN, in the backward pass too.
+    Returns ``(..., T, d_v)``. A row that may look nowhere gives zeros, never NaN, in the backward pass too.
 
     Args:
-        query: ``(..., T, d_k)``.
-        key: ``(..., S, d_k)``.
-        value: ``(..., S, d_v)``.
+        query, key, value: ``(..., T, d_k)``, ``(..., S, d_k)`` and ``(..., S, d_v)``.
         mask: boolean, broadcastable to ``(..., T, S)``; anything else raises a TypeError or a ValueError.
         causal: let target ``t`` see source ``s`` only when ``s <= t + (S - T)``, so that the last one sees everything.
         dropout: probability that a weight is dropped; pass zero to evaluate.
         return_weights: return ``(output, weights)``, the weights ``(..., T, S)`` as they were before dropout.
-
-    Returns:
-        The output ``(..., T, d_v)``.
     """
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (..., T, S)
     if mask is not None:
@@ -39,7 +33,7 @@ def scaled_dot_product_attention(query, key, value, mask=None, *, causal=False, 
         weights = scores.softmax(-1)
     else:  # the lowest finite number instead of -inf, because the softmax of a row of -inf is NaN
         weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(~mask, 0.0)
-    output = F.dropout(weights, dropout) @ value  # (..., T, d_v)
+    output = nn.functional.dropout(weights, dropout) @ value  # (..., T, d_v)
     return (output, weights) if return_weights else output
 
 
@@ -51,17 +45,14 @@ def check_mask(mask, shape):
     try:
         return mask.expand(shape)
     except RuntimeError:
-        raise ValueError(
-            f"mask must broadcast to the scores (..., T, S) = {tuple(shape)}, got {tuple(mask.shape)}. "
-            "A padding mask (B, S) for attention with heads is passed as mask[:, None, None, :]."
-        ) from None
+        raise ValueError(f"mask must broadcast to the scores (..., T, S) = {tuple(shape)}, got {tuple(mask.shape)}. A "
+                         "padding mask (B, S) for attention with heads is passed as mask[:, None, None, :].") from None
 
 
 class MultiHeadAttention(nn.Module):
     """H attentions side by side, each on projections of its own (Vaswani et al. 2017, section 3.2.2).
 
-    ``width`` is D, ``heads`` is H and divides it (ValueError otherwise), ``bias`` gives the four projections a bias,
-    ``dropout`` is the probability that a weight is dropped in training.
+    ``heads``, H, divides ``width``, D, else ValueError. ``bias`` is for the projections, ``dropout`` for the weights.
     """
 
     def __init__(self, width, heads, *, bias=True, dropout=0.0):
@@ -88,9 +79,8 @@ class MultiHeadAttention(nn.Module):
         if cache is not None:
             cache.update(key=key, value=value)
         query, dropout = self.split(self.query(query)), self.dropout if self.training else 0.0
-        output, weights = scaled_dot_product_attention(
-            query, key, value, mask, causal=causal, dropout=dropout, return_weights=True
-        )
+        output, weights = scaled_dot_product_attention(query, key, value, mask, causal=causal, dropout=dropout,
+                                                       return_weights=True)
         output = self.output(output.transpose(-3, -2).flatten(-2))  # (B, H, T, d_k) to (B, T, D)
         return (output, weights) if return_weights else output
 

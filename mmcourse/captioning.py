@@ -89,7 +89,7 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         return self.read(self.eye(to_pixels(images).to(self.places.device)))
 
     def read(self, seen):
-        """Tell each grid token (B, N, D) where it is and which noun it seems to be, and let them look at one another."""
+        """Tell each grid token (B, N, D) where it is and which noun it seems to be; let them look at one another."""
         memory = self.encoder(seen + self.places + self.naming(self.grid(seen).softmax(-1)))
         return torch.zeros_like(memory) if self.blind else memory
 
@@ -112,18 +112,15 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
 
     def collate(self, scenes):
         """A training batch of scenes: pictures, one of the five captions of each, and what lies in each cell."""
-        chosen = [self.tokenize(scene.captions[crc32(scene.key.encode()) % 5]) for scene in scenes]
-        tokens = torch.full((len(scenes), max(map(len, chosen))), PAD)
-        for row, ids in enumerate(chosen):
-            tokens[row, :len(ids)] = torch.tensor(ids)
+        chosen = [torch.tensor(self.tokenize(s.captions[crc32(s.key.encode()) % 5])) for s in scenes]
+        tokens = nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=PAD)
         cells = torch.stack([cell_nouns(scene, self.eye.stride) for scene in scenes])
         return {"images": torch.from_numpy(np.stack([s.image for s in scenes])), "tokens": tokens, "cells": cells}
 
     def loss(self, batch):
         """Mean cross-entropy of the next word, plus that of the noun in each cell of the grid.
 
-        The second term uses the boxes that a scene knows; it teaches the convolutions what is where, long before the
-        sentences do, and costs little: so every picture has a part in it, and every second one is also described.
+        The second term teaches the convolutions early what is where and costs little; only half the pictures get words.
         """
         pixels = to_pixels(batch["images"]).to(self.places.device)
         tokens = batch["tokens"][:(len(pixels) + 1) // 2]
@@ -178,9 +175,9 @@ def restyle(pixels):
 def cell_nouns(scene, stride):
     """For each cell of the grid, row by row, the number of the noun that covers its middle, and 0 for none."""
     rows, columns = (side // stride for side in scene.image.shape[:2])
-    numbers = {noun.name: 1 + number for number, noun in enumerate(nouns())}
+    names = [noun.name for noun in nouns()]
     cells = torch.zeros(rows, columns, dtype=torch.long)
     for thing in scene.objects:
         x0, y0, x1, y1 = ((edge + stride // 2) // stride for edge in thing.box)
-        cells[y0:y1, x0:x1] = numbers[thing.noun]
+        cells[y0:y1, x0:x1] = 1 + names.index(thing.noun)
     return cells.flatten()

@@ -1,11 +1,9 @@
 """From next-token scores to a sentence: greedy search, sampling and beam search, all with a key-value cache.
 
-The three functions know nothing of the model. They call ``step(tokens, cache)``:
-
-* ``tokens`` is a LongTensor (B, t) of the tokens that the model has not seen: first the prompt, then one token a call.
-* ``cache`` is a dict, empty in the first call, in which the model keeps all that has B rows: what it needs of earlier
-  tokens and of the image. Beam search repeats and reorders these rows between two calls.
-* The answer is the logits (B, V) of the next token.
+The three functions know nothing of the model. They call ``step(tokens, cache)``, the logits (B, V) of the next token.
+``tokens`` is a LongTensor (B, t) of the tokens that the model has not seen: first the prompt, then one token a call.
+``cache`` is a dict, empty in the first call, in which the model keeps all that has B rows: what it needs of earlier
+tokens and of the image. Beam search repeats and reorders these rows between two calls.
 """
 
 from typing import NamedTuple
@@ -27,18 +25,10 @@ class Generated(NamedTuple):
 def greedy(step, start, *, end, max_length):
     r"""Takes the most probable token, again and again: :math:`y_t = \arg\max_v p(v \mid y_{<t})`.
 
-    Args:
-        step: the model, see the top of this module.
-        start: LongTensor (B,) of start tokens, or (B, t) of prompts.
-        end: id of the token that ends a row.
-        max_length: the most tokens to write, the end token included. A row that reaches it is cut there.
-
-    Returns:
-        Generated: its ``score`` is the mean log-probability of a token (a length penalty of 1).
-
-    Raises:
-        TypeError: ``start`` is not a LongTensor.
-        ValueError: an option is out of its range, or ``step`` gave logits of a wrong shape or with NaN.
+    ``step`` is the model, see the top of this module; ``start`` a LongTensor (B,) of start tokens or (B, t) of prompts;
+    ``end`` the id of the token that ends a row. After ``max_length`` tokens, the end token included, a row is cut. The
+    ``score`` is the mean log-probability of a token (a length penalty of 1). Raises TypeError when ``start`` is not a
+    LongTensor, ValueError for an option out of its range or if ``step`` gave logits of a wrong shape or with NaN.
     """
     return _write(step, start, end, max_length, lambda log_probs: log_probs.argmax(-1))
 

@@ -20,17 +20,9 @@ def bleu(hypotheses, references, max_order=4):
     the reference that has it most often. c is the length of all hypotheses, r that of the reference closest to each
     (the shorter of two). Counts are summed over the corpus, so BLEU is not the mean over the captions.
 
-    Args:
-        hypotheses: list of captions, words separated by spaces.
-        references: list of lists of captions, one list for each hypothesis.
-        max_order: n, the longest n-gram that counts.
-
-    Returns:
-        list[float]: BLEU-1 to BLEU-n in [0, 1]; a trace above 0 where none is common (COCO adds 1e-15 to the counts).
-
-    Raises:
-        TypeError: a string where a list should be, or the other way round.
-        ValueError: no captions, not as many lists of references as hypotheses, or a reference without words.
+    ``hypotheses`` is a list of captions, ``references`` one list of captions for each; ``max_order`` is n. Returns a
+    list of n floats in [0, 1], a trace above 0 where nothing is common (COCO adds 1e-15). Raises TypeError for a string
+    instead of a list or vice versa, ValueError for no captions, lists that do not pair, or references without words.
     """
     if max_order < 1:
         raise ValueError(f"max_order must be at least 1, got {max_order}")

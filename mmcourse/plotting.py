@@ -19,8 +19,7 @@ def use_style():
         "font.size": 10, "axes.titlesize": 9, "axes.labelsize": 10, "text.color": INK, "axes.labelcolor": INK,
         "axes.edgecolor": GREY, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
         "axes.spines.right": False, "axes.prop_cycle": mpl.cycler(color=PALETTE), "axes.grid": False,
-        "lines.linewidth": 1.8, "legend.frameon": False, "image.interpolation": "none", "svg.hashsalt": "mmcourse",
-    })  # fmt: skip
+        "lines.linewidth": 1.8, "legend.frameon": False, "image.interpolation": "none", "svg.hashsalt": "mmcourse"})
     if "ipykernel" in sys.modules:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 

@@ -10,8 +10,7 @@ from IPython.display import Markdown
 def show_source(thing):
     """Give the source of a function, a class or a module as a highlighted code block under its file and line numbers.
 
-    Raises:
-        TypeError: ``thing`` has no Python source, such as a number or a function written in C.
+    Raises TypeError when ``thing`` has no Python source, such as a number or a function written in C.
     """
     try:
         lines, first = inspect.getsourcelines(thing)

@@ -9,8 +9,7 @@ from mmcourse.attention import MultiHeadAttention
 def sinusoidal_positions(length, width):
     r"""Return the ``(length, width)`` position table of Vaswani et al. 2017, section 3.5.
 
-    Position :math:`p` has :math:`\sin(p / 10000^{2i/D})` in column :math:`2i` and the cosine in column
-    :math:`2i + 1`. An odd width raises a ValueError.
+    Row :math:`p` has :math:`\sin(p / 10000^{2i/D})` in column :math:`2i`, its cosine in the next. Odd: ValueError.
     """
     if width % 2:
         raise ValueError(f"width must be even, because sines and cosines come in pairs, got {width}. Use {width + 1}.")

@@ -20,10 +20,8 @@ def to_pixels(images):
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8, values 0 to 255, got {images.dtype}. Try (255 * x).astype('uint8').")
     if images.dim() != 4 or images.shape[-1] != 3:
-        raise ValueError(
-            f"images must be (B, H, W, 3), got {tuple(images.shape)}. "
-            "Pass one picture as image[None], and a grey or transparent one converted to RGB."
-        )
+        raise ValueError(f"images must be (B, H, W, 3), got {tuple(images.shape)}. "
+                         "Pass one picture as image[None], and a grey or transparent one converted to RGB.")
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -42,19 +40,16 @@ class PatchEmbedding(nn.Module):
         self.projection = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
 
     def forward(self, images):
-        if tuple(images.shape[1:]) != self.shape:
-            channels, size, _ = self.shape
-            raise ValueError(
-                f"images must be (B, {channels}, {size}, {size}), got {tuple(images.shape)}. Resize them first."
-            )
+        if images.shape[1:] != self.shape:
+            expected = ", ".join(map(str, self.shape))
+            raise ValueError(f"images must be (B, {expected}), got {tuple(images.shape)}. Resize them first.")
         return self.projection(images).flatten(2).transpose(1, 2)  # (B, D, rows, columns) to (B, N, D)
 
 
 class VisionTransformer(nn.Module):
     """ViT (Dosovitskiy et al. 2021): patches, a class token before them, learned positions, an encoder.
 
-    Maps ``(B, channels, H, W)`` to ``(B, 1 + N, D)``, the class token first. Computes what ``transformers.ViTModel``
-    does, whose layer norms have an epsilon of 1e-12.
+    Maps ``(B, channels, H, W)`` to ``(B, 1 + N, D)`` as ``transformers.ViTModel`` does: the norms' epsilon is 1e-12.
     """
 
     def __init__(self, image_size, patch, width, layers, heads, hidden=None, dropout=0.0, channels=3):

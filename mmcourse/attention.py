@@ -13,14 +13,11 @@ from torch import nn
 def scaled_dot_product_attention(query, key, value, mask=None, *, causal=False, dropout=0.0, return_weights=False):
     r"""Compute :math:`\mathrm{softmax}(Q K^\top / \sqrt{d_k})\, V` (Vaswani et al. 2017, equation 1).
 
-    Returns ``(..., T, d_v)``. A row that may look nowhere gives zeros, never NaN, in the backward pass too.
-
-    Args:
-        query, key, value: ``(..., T, d_k)``, ``(..., S, d_k)`` and ``(..., S, d_v)``.
-        mask: boolean, broadcastable to ``(..., T, S)``; anything else raises a TypeError or a ValueError.
-        causal: let target ``t`` see source ``s`` only when ``s <= t + (S - T)``, so that the last one sees everything.
-        dropout: probability that a weight is dropped; pass zero to evaluate.
-        return_weights: return ``(output, weights)``, the weights ``(..., T, S)`` as they were before dropout.
+    ``query`` is ``(..., T, d_k)``, ``key`` ``(..., S, d_k)``, ``value`` ``(..., S, d_v)``. ``mask`` is boolean and
+    broadcasts to ``(..., T, S)``; anything else raises a TypeError or a ValueError. ``causal`` lets target ``t`` see
+    source ``s`` only when ``s <= t + (S - T)``, so that the last one sees everything. ``dropout`` is the probability
+    that a weight is dropped; pass zero to evaluate. Returns the output ``(..., T, d_v)``; with ``return_weights`` also
+    the weights ``(..., T, S)`` before dropout. A row that may look nowhere gets zeros, never NaN, not even backwards.
     """
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (..., T, S)
     if mask is not None:

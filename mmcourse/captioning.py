@@ -46,8 +46,7 @@ class Caption:
 class Captioner(nn.Module, PyTorchModelHubMixin):
     """Convolutions and a Transformer encoder read the picture, a Transformer decoder writes (after Xu et al. 2015).
 
-    ``vocabulary`` is the list of words; ``image_size`` is in pixels and a multiple of 8. ``blind`` hides the picture
-    from the decoder: the baseline that knows only how captions usually go.
+    ``vocabulary`` is a list of words, ``image_size`` a multiple of 8 pixels; ``blind``, a baseline, hides the picture.
     """
 
     def __init__(self, vocabulary, width=128, heads=4, encoder_layers=1, decoder_layers=2, image_size=64,

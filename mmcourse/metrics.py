@@ -1,7 +1,6 @@
 """How good is a caption? BLEU, ROUGE-L and CIDEr-D compare words with those of references, ``fact_score`` facts.
 
-The three word metrics equal COCO's evaluation code (``Bleu``, ``Rouge`` and ``Cider`` of ``pycocoevalcap``). They split
-a caption at its spaces and change nothing else; captions in other tokens get other scores.
+The three equal COCO's ``pycocoevalcap`` without its tokeniser: they split a caption at its spaces and change nothing.
 """
 
 import math
@@ -38,11 +37,8 @@ def bleu(hypotheses, references, max_order=4):
             stated[order] += ours.total()
     tiny, small = 1e-15, 1e-9  # COCO's guards against a division by zero
     brevity = min(1.0, math.exp(1 - (closest + small) / (length + tiny)))
-    product, scores = 1.0, []
-    for order in range(1, max_order + 1):
-        product *= (common[order] + tiny) / (stated[order] + small)
-        scores.append(brevity * product ** (1 / order))
-    return scores
+    precisions = [(common[order] + tiny) / (stated[order] + small) for order in range(1, max_order + 1)]
+    return [brevity * math.prod(precisions[:order]) ** (1 / order) for order in range(1, max_order + 1)]
 
 
 def rouge_l(hypotheses, references):
@@ -168,5 +164,4 @@ def _split(hypotheses, references):
                             f"number {number} has {hypothesis!r} and {others!r}")
         if not others or not all(other.split() for other in others):
             raise ValueError(f"hypothesis {number} needs at least one reference, each with words, got {others!r}")
-    return [(text.split(), [other.split() for other in others])
-            for text, others in zip(hypotheses, references, strict=True)]
+    return [(text.split(), list(map(str.split, others))) for text, others in zip(hypotheses, references, strict=True)]

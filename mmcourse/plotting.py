@@ -55,12 +55,11 @@ def attention_map(weights, targets, sources, *, axes=None, title="", values=Fals
 def show_scene(image, *, boxes=(), labels=(), weights=None, axes=None, title=""):
     """Draw a picture (H, W, 3), boxes (x0, y0, x1, y1) in its pixels, and fade patches of little weight (h, w)."""
     axes = axes or plt.subplots(figsize=(2.4, 2.4))[1]
-    image = np.asarray(image)
-    axes.imshow(image)
+    picture = axes.imshow(image)
     if weights is not None:
         fade = 0.9 * (1 - np.asarray(weights) / np.max(np.asarray(weights)))
         veil = np.dstack([np.ones((*fade.shape, 3)), fade])
-        axes.imshow(veil, extent=(-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5))
+        axes.imshow(veil, extent=picture.get_extent())
     for (x0, y0, x1, y1), label, colour in zip(boxes, labels, PALETTE * len(boxes), strict=False):
         axes.add_patch(plt.Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=colour))
         axes.text(x0, y0 - 1, label, color=PAPER, fontsize=7, backgroundcolor=colour)

@@ -15,8 +15,7 @@ def to_pixels(images):
 
     Raises a TypeError when the pictures are not uint8, a ValueError when they have another shape.
     """
-    if not isinstance(images, torch.Tensor):
-        images = torch.tensor(np.asarray(images))
+    images = images if isinstance(images, torch.Tensor) else torch.tensor(np.asarray(images))
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8, values 0 to 255, got {images.dtype}. Try (255 * x).astype('uint8').")
     if images.dim() != 4 or images.shape[-1] != 3:
@@ -41,8 +40,7 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, images):
         if images.shape[1:] != self.shape:
-            expected = ", ".join(map(str, self.shape))
-            raise ValueError(f"images must be (B, {expected}), got {tuple(images.shape)}. Resize them first.")
+            raise ValueError(f"images must be (B, {str(self.shape)[1:]}, got {tuple(images.shape)}. Resize them first.")
         return self.projection(images).flatten(2).transpose(1, 2)  # (B, D, rows, columns) to (B, N, D)
 
 
@@ -90,7 +88,7 @@ class ConvEncoder(nn.Module):
     def __init__(self, width, channels=(32, 64, 128), blocks=(0, 1, 2)):
         super().__init__()
         stages, self.stride = [], 2 ** len(channels)
-        for before, after, depth in zip((3, *channels), channels, blocks, strict=False):
+        for before, after, depth in zip((3, *channels[:-1]), channels, blocks, strict=True):
             stages += [nn.Conv2d(before, after, 5 if before == 3 else 3, stride=2, padding=2 if before == 3 else 1)]
             stages += [ResidualBlock(after) for _ in range(depth)]
         self.stages = nn.Sequential(*stages, nn.GroupNorm(8, channels[-1]), nn.GELU())

@@ -1,8 +1,7 @@
 """Drawings of things: emoji art in six independent styles, 64 x 64 pixels each, with names in English and Chinese.
 
-Five styles are for training. The sixth, OpenMoji, is held out: who has learnt what a castle looks like, and not which
-pixels Noto's castle has, should know OpenMoji's too. ``drawings/NOTICE`` names the authors and the licences,
-``drawings/nouns.csv`` is the table of nouns, and ``tools/build_drawings.py`` makes the sprite sheets from it.
+Five styles are for training. The sixth, OpenMoji, is held out: who knows castles, not Noto's pixels, knows its castle.
+``drawings/`` has authors and licences (``NOTICE``), nouns (``nouns.csv``), and what ``tools/build_drawings.py`` makes.
 """
 
 import csv

@@ -53,8 +53,7 @@ class Description:
             facts |= {("object", group.noun), ("count", group.noun, group.count)}
             facts |= {("colour", group.noun, group.colour)} if group.colour else set()
             facts |= {("size", group.noun, group.size)} if group.size in SIZES else set()
-        if self.relation:
-            facts.add(("relation", self.groups[0].noun, self.relation, self.groups[1].noun))
+        facts |= {("relation", self.groups[0].noun, self.relation, self.groups[1].noun)} if self.relation else set()
         return frozenset(facts)
 
 
@@ -139,10 +138,9 @@ def questions(description, rng):
     counts = {group.noun: group.count for group in groups}
     result = [Question("where is this ?", BACKGROUNDS[description.background][1][0], "background")]
     counted = rng.choice(groups).noun if rng.random() < 0.75 else rng.choice(nouns()).name
-    total = counts.get(counted, 0)
-    if total != 1 or rng.random() < 0.4:
-        answer = ("none", "one", "two", "three")[total]
-        result.append(Question(f"how many {table[counted].plural} are there ?", answer, "count"))
+    number = ("none", "one", "two", "three")[counts.get(counted, 0)]
+    if number != "one" or rng.random() < 0.4:
+        result.append(Question(f"how many {table[counted].plural} are there ?", number, "count"))
     sought = rng.choice(list(counts)) if rng.random() < 0.5 else rng.choice(nouns()).name
     answer = "yes" if sought in counts else "no"
     result.append(Question(f"is there {table[sought].article} {sought} ?", answer, "presence"))

@@ -128,12 +128,11 @@ def artist(name, split):
 
 
 def sprite(name, style, pixels, colour, mirrored):
-    """A drawing ``pixels`` wide and high, tinted or not: (picture with alpha, tight box)."""
-    master = Image.fromarray(drawing(name, style)).convert("RGBa")  # with premultiplied alpha, to be resized
-    image = master.resize((pixels, pixels), Image.Resampling.BOX).convert("RGBA")
+    """A drawing resized (with premultiplied alpha) to a square, tinted or not: (picture with alpha, tight box)."""
+    image = Image.fromarray(drawing(name, style)).convert("RGBa").resize((pixels, pixels), Image.BOX).convert("RGBA")
     image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
     opaque = image.getchannel("A").convert("1", dither=Image.Dither.NONE)
-    return tint(image, opaque, RGB[colour]) if colour else image, opaque.getbbox()
+    return tint(image, opaque, np.array(RGB[colour])) if colour else image, opaque.getbbox()
 
 
 def tint(image, opaque, colour):
@@ -141,7 +140,6 @@ def tint(image, opaque, colour):
     grey = image.convert("L")
     levels = np.cumsum(grey.histogram(opaque))
     rank = (levels * 255 // max(int(levels[-1]), 1))[:, None]
-    colour = np.array(colour)
     shades = np.where(rank < 128, colour * (rank + 96) // 224, colour + (255 - colour) * (rank - 128) // 256)
     tinted = Image.fromarray(shades.astype(np.uint8)[np.asarray(grey)])
     tinted.putalpha(image.getchannel("A"))

@@ -81,8 +81,8 @@ class ResidualBlock(nn.Module):
 class ConvEncoder(nn.Module):
     """A small residual network whose last grid becomes tokens: ``(B, 3, H, W)`` to ``(B, N, D)``, row by row.
 
-    Every stage halves the height and the width and ends with its number of residual blocks, so that N is
-    ``H * W / 4 ** stages``. The height and the width must be multiples of ``2 ** stages`` (ValueError otherwise).
+    Every stage halves the height and the width and ends with its number of ``blocks``, so N is ``H * W / 4 ** stages``.
+    ValueError unless ``channels`` and ``blocks`` are equally long, and H and W multiples of ``2 ** stages``.
     """
 
     def __init__(self, width, channels=(32, 64, 128), blocks=(0, 1, 2)):

@@ -167,6 +167,12 @@ def test_conv_encoder_refuses_what_it_cannot_halve():
             model(torch.zeros(shape))
 
 
+@pytest.mark.parametrize("blocks", [(0,), (0, 1, 2), ()])
+def test_conv_encoder_wants_a_number_of_blocks_for_every_stage(blocks):
+    with pytest.raises(ValueError, match="zip.* argument 3 is (shorter|longer)"):
+        ConvEncoder(6, (8, 16), blocks)
+
+
 # height and width in cells, channels, residual blocks of every stage, width: odd grids, one stage to three
 GRIDS = [((3, 5), (8, 16), (0, 2), 7), ((1, 3), (16, 8, 24), (1, 0, 1), 5), ((5, 2), (8,), (1,), 3)]
 

@@ -198,11 +198,11 @@ def test_the_shipped_one_is_small():
 
 
 @pytest.mark.parametrize("split, precision, recall", [
-    ("val", 0.88, 0.78), ("composition", 0.78, 0.68), ("style", 0.58, 0.48)])
+    ("val", 0.79, 0.77), ("composition", 0.75, 0.72), ("style", 0.38, 0.38)])
 def test_the_shipped_one_states_true_facts(shipped, split, precision, recall):
-    """On 300 scenes, two points below what it reaches on 2,000, because 300 are fewer."""
+    """On 300 scenes, about five points below what its card says of 2,000, because 300 are fewer."""
     scenes = [EmojiScenes(split)[index] for index in range(300)]
-    captions = [one.text for one in shipped.caption([scene.image for scene in scenes], beams=2)]
+    captions = [one.text for one in shipped.caption([scene.image for scene in scenes], "greedy")]
     found = fact_scores(captions, scenes)["all"]
     assert found[0] >= precision and found[1] >= recall
 

@@ -94,7 +94,7 @@ def test_every_quiz_option_is_explained(path):
     for question in questions:
         options = re.findall(r"\{dropdown\} (.+)\n(.*)", question)
         assert 3 <= len(options) <= 5, question
-        verdicts = [re.match(r"\*\*(Yes|No)\.\*\* \w", answer) for _, answer in options]
+        verdicts = [re.match(r"\*\*(Yes|No)\.\*\* \S", answer) for _, answer in options]
         assert all(verdicts), question
         assert sum(verdict[1] == "Yes" for verdict in verdicts) == 1 or "all that" in question, question
 

@@ -18,7 +18,7 @@ from mmcourse import decoding
 from mmcourse.data.drawings import nouns
 from mmcourse.data.language import noun_words
 from mmcourse.pictures import load_picture
-from mmcourse.transformer import Decoder, Encoder
+from mmcourse.transformer import Decoder, Encoder, sinusoidal_positions
 from mmcourse.vision import ConvEncoder, to_pixels
 
 PAD, START, END, UNKNOWN = range(4)
@@ -56,8 +56,9 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         self.ids = {word: number for number, word in enumerate(self.words)}
         self.image_size, self.max_length, self.blind = image_size, max_length, blind
         self.eye = ConvEncoder(width, channels, blocks)
-        cells = (image_size // self.eye.stride) ** 2
-        self.places = nn.Parameter(0.02 * torch.randn(1, cells, width))
+        side = image_size // self.eye.stride
+        table = sinusoidal_positions(side, width // 2)  # as strong as what is seen, else nothing learns left from right
+        self.places = nn.Parameter(torch.cat([table.repeat_interleave(side, 0), table.repeat(side, 1)], -1)[None])
         self.encoder = Encoder(encoder_layers, width, heads, dropout=dropout)
         self.embedding = nn.Embedding(len(self.words), width)
         self.positions = nn.Parameter(0.02 * torch.randn(1, max_length, width))
@@ -110,8 +111,12 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         return [START, *(self.ids.get(word, UNKNOWN) for word in text.split()), END]
 
     def collate(self, scenes):
-        """A training batch of scenes: pictures, one of the five captions of each, and what lies in each cell."""
-        chosen = [torch.tensor(self.tokenize(s.captions[crc32(s.key.encode()) % 5])) for s in scenes]
+        """A training batch of scenes: pictures, what lies in each cell, and one of the five captions of each.
+
+        Those without a description (the crowds of :class:`~mmcourse.data.Practice`) come last, and have no caption.
+        """
+        scenes = sorted(scenes, key=lambda scene: scene.description is None)
+        chosen = [torch.tensor(self.tokenize(s.captions[crc32(s.key.encode()) % 5])) for s in scenes if s.description]
         tokens = nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=PAD)
         cells = torch.stack([cell_nouns(scene, self.eye.stride) for scene in scenes])
         return {"images": torch.from_numpy(np.stack([s.image for s in scenes])), "tokens": tokens, "cells": cells}

@@ -20,7 +20,7 @@ EXAMPLES = """examples:
 SPLITS = ("train", "val", "composition", "style")
 CONFIGS = {  # settings of the Captioner, and of its TrainingConfig
     "small": ({"width": 96, "channels": [24, 48, 96]}, {"steps": 600, "batch_size": 64, "learning_rate": 1e-3}),
-    "shipped": ({}, {"steps": 6500, "batch_size": 64, "learning_rate": 1.2e-3, "warmup": 200, "weight_decay": 0.05})}
+    "shipped": ({}, {"steps": 10000, "batch_size": 64, "learning_rate": 1.2e-3, "warmup": 200, "weight_decay": 0.05})}
 
 
 def caption(options):
@@ -48,7 +48,7 @@ def train(options):
 
     from mmcourse import training
     from mmcourse.captioning import Captioner
-    from mmcourse.data import EmojiScenes, language
+    from mmcourse.data import Practice, language
 
     settings, schedule = CONFIGS[options.config]
     names = training.TrainingConfig.__annotations__
@@ -57,7 +57,7 @@ def train(options):
     torch.manual_seed(config.seed)
     model = Captioner(language.vocabulary(), **settings)
     rows = training.train(
-        model, EmojiScenes("train"), Captioner.loss, config, options.out, collate=model.collate, resume=options.resume,
+        model, Practice(), Captioner.loss, config, options.out, collate=model.collate, resume=options.resume,
         evaluate=lambda model: _scores(model, "val", min(200, 10 * config.steps), "greedy"))
     print(", ".join(f"{name} {number:.3g}" for name, number in rows[-1].items()))
     print(f"try it: mmcourse caption PICTURE --model {options.out}")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from mmcourse.captioning import END, LOW_CONFIDENCE, PAD, SHIPPED, START, UNKNOWN, Captioner, cell_nouns, restyle
-from mmcourse.data import EmojiScenes
+from mmcourse.data import EmojiScenes, Practice
 from mmcourse.data.drawings import nouns
 from mmcourse.data.language import vocabulary
 from mmcourse.metrics import fact_scores
@@ -94,6 +94,16 @@ def test_a_batch(model):
         words = [model.words[number] for number in row if number != PAD]
         assert " ".join(words[1:-1]) in scene.captions and words[0] == "<start>" and words[-1] == "<end>"
     assert len({tuple(row) for row in batch["tokens"].tolist()}) == 8
+
+
+def test_a_batch_with_crowds(model):
+    scenes = [Practice()[index] for index in range(9)]
+    batch = model.collate(scenes)
+    for row, scene in enumerate(scenes[::2] + scenes[1::2]):
+        assert np.array_equal(batch["images"][row].numpy(), scene.image), "crowds come last"
+        assert batch["cells"][row].equal(cell_nouns(scene, 8))
+    assert len(batch["tokens"]) == 5
+    assert model.loss(batch).isfinite()
 
 
 def test_cells_hold_what_covers_their_middle():

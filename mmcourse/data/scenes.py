@@ -127,19 +127,22 @@ def artist(name, split):
     return tuple(style for style in styles_of(name) if (style == HELD_OUT_STYLE) == (split == "style"))
 
 
-def sprite(name, style, pixels, colour, mirrored):
+def sprite(image, pixels, colour, mirrored):
     """A drawing resized (with premultiplied alpha) to a square, tinted or not: (picture with alpha, tight box)."""
-    image = Image.fromarray(drawing(name, style)).convert("RGBa").resize((pixels, pixels), Image.BOX).convert("RGBA")
+    image = image.convert("RGBa").resize((pixels, pixels), Image.BOX).convert("RGBA")
     image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
     opaque = image.getchannel("A").convert("1", dither=Image.Dither.NONE)
     return tint(image, opaque, np.array(RGB[colour])) if colour else image, opaque.getbbox()
 
 
 def tint(image, opaque, colour):
-    """Repaint in shades of one colour, the darkest pixel darkest: the rank of a pixel's luminance chooses the shade."""
+    """Repaint in shades of one colour, the darkest pixel darkest: the rank of a pixel's luminance chooses the shade.
+
+    Pixels of one luminance share the middle of their ranks, so what has one colour gets ``colour`` itself.
+    """
     grey = image.convert("L")
-    levels = np.cumsum(grey.histogram(opaque))
-    rank = (levels * 255 // max(int(levels[-1]), 1))[:, None]
+    levels = np.array(grey.histogram(opaque))
+    rank = ((2 * levels.cumsum() - levels) * 255 // max(2 * int(levels.sum()), 1))[:, None]
     shades = np.where(rank < 128, colour * (rank + 96) // 224, colour + (255 - colour) * (rank - 128) // 256)
     tinted = Image.fromarray(shades.astype(np.uint8)[np.asarray(grey)])
     tinted.putalpha(image.getchannel("A"))
@@ -267,6 +270,11 @@ class EmojiScenes:
         allowed = [c for c in COLOURS if c not in noun.denied and not held_out(c, name)]
         return rng.choice(allowed) if noun.tintable and allowed and rng.random() < 0.4 else None
 
+    @staticmethod
+    def draw(name, style, rng):
+        """The drawing of a thing, as a Pillow picture with alpha."""
+        return Image.fromarray(drawing(name, style))
+
     def render(self, description, rng, key):
         """Paint the description: a :class:`Scene`."""
         image = paint(description.background, self.size, rng)
@@ -280,7 +288,7 @@ class EmojiScenes:
         place(layout(description, leaves, rng), (0, 0, self.size, self.size), rng, places)
         for index, (group, number, pixels, style, mirrored) in enumerate(things):
             x, y = places[index]
-            drawn, (x0, y0, x1, y1) = sprite(group.noun, style, pixels, group.colour, mirrored)
+            drawn, (x0, y0, x1, y1) = sprite(self.draw(group.noun, style, rng), pixels, group.colour, mirrored)
             image.paste(drawn, (x, y), drawn)
             objects.append(SceneObject(group.noun, style, group.colour, group.size,
                                        (x + x0, y + y0, x + x1, y + y1), number))

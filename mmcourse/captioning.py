@@ -113,7 +113,7 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
     def collate(self, scenes):
         """A training batch of scenes: pictures, what lies in each cell, and one of the five captions of each.
 
-        Those without a description (the crowds of :class:`~mmcourse.data.Practice`) come last, and have no caption.
+        Those without a description (the crowds of :class:`~mmcourse.data.practice.Practice`) come last, uncaptioned.
         """
         scenes = sorted(scenes, key=lambda scene: scene.description is None)
         chosen = [torch.tensor(self.tokenize(s.captions[crc32(s.key.encode()) % 5])) for s in scenes if s.description]
@@ -124,10 +124,9 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
     def loss(self, batch):
         """Mean cross-entropy of the next word, plus that of the noun in each cell of the grid.
 
-        The second term teaches the convolutions early what is where and costs little; only half the pictures get words.
+        The second term teaches the convolutions early what is where; pictures without a caption have no other.
         """
-        pixels = to_pixels(batch["images"]).to(self.places.device)
-        tokens = batch["tokens"][:(len(pixels) + 1) // 2]
+        pixels, tokens = to_pixels(batch["images"]).to(self.places.device), batch["tokens"]
         seen = self.eye(restyle(pixels) if self.training else pixels)
         logits = self.decode(self.read(seen[:len(tokens)]), tokens[:, :-1])
         words = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD)

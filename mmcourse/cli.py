@@ -20,7 +20,7 @@ EXAMPLES = """examples:
 SPLITS = ("train", "val", "composition", "style")
 CONFIGS = {  # settings of the Captioner, and of its TrainingConfig
     "small": ({"width": 96, "channels": [24, 48, 96]}, {"steps": 600, "batch_size": 64, "learning_rate": 1e-3}),
-    "shipped": ({}, {"steps": 10000, "batch_size": 64, "learning_rate": 1.2e-3, "warmup": 200, "weight_decay": 0.05})}
+    "shipped": ({}, {"steps": 10000, "batch_size": 64, "learning_rate": 1.2e-3, "weight_decay": 0.05})}
 
 
 def caption(options):
@@ -53,7 +53,7 @@ def train(options):
     settings, schedule = CONFIGS[options.config]
     names = training.TrainingConfig.__annotations__
     schedule = schedule | {name: value for name, value in vars(options).items() if name in names}
-    config = training.TrainingConfig(**{"warmup": schedule["steps"] // 20} | schedule, evaluate_every=1000)
+    config = training.TrainingConfig(**schedule, warmup=min(200, schedule["steps"] // 20), evaluate_every=1000)
     torch.manual_seed(config.seed)
     model = Captioner(language.vocabulary(), **settings)
     rows = training.train(

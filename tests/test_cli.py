@@ -229,7 +229,9 @@ def test_the_shipped_schedule(tmp_path, monkeypatch):
     monkeypatch.setattr("mmcourse.training.train", lambda *given, **named: seen.append(given[3]) or [{"step": 1}])
     cli.main(["train", "--out", str(tmp_path), "--config", "shipped"])
     config = seen[0]
-    assert (config.steps, config.batch_size, config.warmup) == (6500, 64, 200)
+    cli.main(["train", "--out", str(tmp_path), "--config", "shipped", "--steps", "40"])
+    assert seen[1].steps == 40 and seen[1].warmup == 2, "a short run warms up for less"
+    assert (config.steps, config.batch_size, config.warmup) == (10_000, 64, 200)
     assert (config.learning_rate, config.weight_decay) == (1.2e-3, 0.05)
 
 

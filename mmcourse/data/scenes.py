@@ -127,9 +127,15 @@ def artist(name, split):
     return tuple(style for style in styles_of(name) if (style == HELD_OUT_STYLE) == (split == "style"))
 
 
+@cache
+def artwork(name, style):
+    """A drawing as a Pillow picture with premultiplied alpha, kept since it is needed again and again (16 kB each)."""
+    return Image.fromarray(drawing(name, style)).convert("RGBa")
+
+
 def sprite(image, pixels, colour, mirrored):
-    """A drawing resized (with premultiplied alpha) to a square, tinted or not: (picture with alpha, tight box)."""
-    image = image.convert("RGBa").resize((pixels, pixels), Image.BOX).convert("RGBA")
+    """A picture with premultiplied alpha resized to a square, tinted or not: (picture with alpha, tight box)."""
+    image = image.resize((pixels, pixels), Image.BOX).convert("RGBA")
     image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
     opaque = image.getchannel("A").convert("1", dither=Image.Dither.NONE)
     return tint(image, opaque, np.array(RGB[colour])) if colour else image, opaque.getbbox()
@@ -168,7 +174,8 @@ def paint(name, size, rng):
              "waves": [(0, y, size, y) for y in range(line + start, size, step)]}
     boxes = {"dashes": [(x, middle, x + step, middle + size // 64) for x in range(start, size, 2 * step)],
              "stripes": [(x, 0, x + step // 3, size) for x in range(start, size, step)]}
-    for draw_one, marks in ((draw.point, points), (draw.line, lines), (draw.rectangle, boxes)):
+    draw.point(points.get(texture, []), ink)
+    for draw_one, marks in ((draw.line, lines), (draw.rectangle, boxes)):
         for mark in marks.get(texture, ()):
             draw_one(mark, ink)
     return image
@@ -272,8 +279,8 @@ class EmojiScenes:
 
     @staticmethod
     def draw(name, style, rng):
-        """The drawing of a thing, as a Pillow picture with alpha."""
-        return Image.fromarray(drawing(name, style))
+        """The drawing of a thing."""
+        return artwork(name, style)
 
     def render(self, description, rng, key):
         """Paint the description: a :class:`Scene`."""

@@ -3,9 +3,9 @@
 import html
 import json
 import re
-import subprocess
-import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
@@ -17,17 +17,6 @@ NOTEBOOKS = [page for page in PAGES if page.startswith("notebooks/")]
 HIDDEN = {"remove-cell", "remove_cell"}
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("book")
-    command = [str(Path(sys.executable).parent / "jupyter-book"), "build", str(ROOT), "--path-output", str(folder)]
-    done = subprocess.run([*command, "--all", "-n", "-W", "--keep-going"], capture_output=True, text=True)
-    report = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
-    problems = [line for line in report.splitlines() if re.search(r"WARNING|ERROR", line)]
-    assert done.returncode == 0, "\n".join(problems) or report[-3000:]
-    return folder / "_build" / "html"
 
 
 def read(site, page):
@@ -71,9 +60,53 @@ def test_page_says_what_its_pictures_show(site, page):
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_light(site, page):
     text = read(site, page)
-    pictures = {site / Path(page).parent / name for name in re.findall(r'<img[^>]* src="([^":]*)"', text)}
-    weight = len(text.encode()) + sum(path.resolve().stat().st_size for path in pictures)
+    files = {(site / page).parent / name for name in re.findall(r'<(?:img|script|iframe)[^>]* src="([^":?]*)', text)}
+    files = {path for path in map(Path.resolve, files) if site / "_static" not in path.parents}
+    weight = len(text.encode()) + sum(path.stat().st_size for path in files)
     assert weight <= 1.5e6, f"{page} weighs {weight / 1e6:.1f} MB with its pictures; 1.5 MB are allowed"
+
+
+def test_site_is_light(site):
+    weight = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
+    assert weight <= 40e6, f"the pages weigh {weight / 1e6:.0f} MB; 40 MB are allowed"
+
+
+class Names(HTMLParser):
+    """The anchors of a page, and the (tag, address) pairs that it names."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.anchors, self.addresses = set(), set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name == "id":
+                self.anchors.add(value)
+            elif name in ("href", "src"):
+                self.addresses.add((tag, value))
+
+
+@pytest.fixture(scope="module")
+def names(site):
+    return {path: Names(path) for path in site.rglob("*.html") if site / "_static" not in path.parents}
+
+
+def test_every_link_leads_somewhere(site, names):
+    broken = []
+    for path, page in names.items():
+        for link in (urlsplit(address) for _, address in page.addresses):
+            if not (link.scheme or link.netloc):
+                target = (path.parent / unquote(link.path)).resolve() if link.path else path
+                anchors = names[target].anchors | {""} if target in names else {link.fragment}
+                if not target.exists() or unquote(link.fragment) not in anchors:
+                    broken.append(f"{path.relative_to(site)}: {link.geturl()}")
+    assert broken == []
+
+
+def test_pages_load_nothing_from_elsewhere(names):
+    loaded = {address for page in names.values() for tag, address in page.addresses if tag != "a"}
+    assert {address for address in loaded if urlsplit(address).netloc} == set()
 
 
 @pytest.mark.parametrize("page", PAGES)

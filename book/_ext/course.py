@@ -1,4 +1,4 @@
-"""What the book needs and Sphinx lacks: chapter numbers from file names, and roles for measured numbers."""
+"""What the book needs and Sphinx lacks: chapter numbers from file names, roles for measured numbers, no network."""
 
 import json
 import math
@@ -60,7 +60,15 @@ def reading_minutes(notebook):
     return math.ceil(len(text["markdown"].split()) / 200 + len(text["code"].splitlines()) / 20)
 
 
+def leave_out_thebe(app, config):
+    """jupyter-book adds sphinx-thebe, which runs code on a server. Not used here, and its script is an error."""
+    for listeners in app.events.listeners.values():
+        listeners[:] = [listener for listener in listeners if listener.handler.__module__ != "sphinx_thebe"]
+    app.registry.css_files[:] = [file for file in app.registry.css_files if file[0] != "sphinx-thebe.css"]
+
+
 def setup(app):
+    app.connect("config-inited", leave_out_thebe)
     app.connect("env-get-updated", number_chapters, priority=900)  # after Sphinx's own numbering
     app.add_role("measured", Measured())
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

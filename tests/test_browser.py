@@ -1,0 +1,184 @@
+"""Every page in a real browser: served and from a folder, narrow and wide, light and dark, and without a network."""
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import anywidget
+import ipywidgets
+import pytest
+import traitlets
+import yaml
+from ipywidgets.embed import embed_data
+from playwright.sync_api import sync_playwright
+from test_book import NOTEBOOKS, PAGES
+
+ROOT = Path(__file__).resolve().parent.parent
+AXE = (ROOT / "tests" / "axe" / "axe.min.js").read_text(encoding="utf-8")
+BROWSER = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+ALL_PAGES = [*PAGES, "search", "genindex", "py-modindex"]
+CHAPTERS = [page for page in NOTEBOOKS if page != "notebooks/data"]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine (Debian and Ubuntu: apt-get install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as play, play.chromium.launch(executable_path=BROWSER, args=["--disable-gpu"]) as chromium:
+        yield chromium
+
+
+class Counter(anywidget.AnyWidget):
+    count = traitlets.Int(7).tag(sync=True)
+    _esm = """export default { render({ model, el }) {
+      const button = el.appendChild(document.createElement("button"));
+      const show = () => { button.textContent = `counted ${model.get("count")}`; };
+      button.onclick = () => { model.set("count", model.get("count") + 1); };
+      model.on("change:count", show); show();
+    } }"""
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def served(site):
+    """The address of the book on a server of this machine."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Silent, directory=site)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(params=["http", "file"])
+def address(request, site):
+    return request.getfixturevalue("served") if request.param == "http" else site.as_uri()
+
+
+@contextmanager
+def opened(browser, url, width=1440):
+    """The page, and a list of what it complains about and asks for in vain or elsewhere. The list grows."""
+    home = "file://" if url.startswith("file:") else url[: url.index("/", 8)]
+    problems = []
+
+    def note(bad, text):
+        if bad:
+            problems.append(text)
+
+    with browser.new_page(viewport={"width": width, "height": 900}, color_scheme="light") as page:
+        page.set_default_timeout(120_000)
+        page.on("console", lambda message: note(message.type == "error", f"console: {message.text}"))
+        page.on("pageerror", lambda error: note(True, f"error: {error}"))
+        page.on("request", lambda sent: note(not sent.url.startswith((home, "data:", "blob:")), f"asks for {sent.url}"))
+        page.on("requestfailed", lambda sent: note(True, f"does not get {sent.url}"))
+        page.on("response", lambda answer: note(answer.status >= 400, f"{answer.status} for {answer.url}"))
+        page.goto(url)
+        page.evaluate("window.MathJax && MathJax.startup.promise")
+        page.evaluate("document.fonts.ready")
+        yield page, problems
+
+
+RAW_FORMULAS = r"""() => {
+  const raw = [...document.querySelectorAll(".math")].filter(e => !e.querySelector("mjx-container"));
+  return [...raw, ...document.querySelectorAll("mjx-merror")].map(e => e.textContent.trim());
+}"""
+TOO_WIDE = """() => {
+  const wide = e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
+  const scrolls = e => e && (getComputedStyle(e).overflowX != "visible" || scrolls(e.parentElement));
+  const root = document.scrollingElement;
+  return [...(root.scrollWidth > root.clientWidth ? [root] : []),
+          ...[...document.querySelectorAll("article *")].filter(e => wide(e) && !scrolls(e.parentElement))]
+    .map(e => `${e.tagName} ${e.className} ${e.textContent.trim().slice(0, 60)}`);
+}"""
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_page_is_whole_and_quiet(browser, address, page):
+    widths = [390, 1440] if address.startswith("http") else [1440, 390]
+    with opened(browser, f"{address}/{page}.html", widths[0]) as (tab, problems):
+        assert tab.evaluate(RAW_FORMULAS) == []
+        for width in widths:
+            tab.set_viewport_size({"width": width, "height": 900})
+            assert tab.evaluate(TOO_WIDE) == [], f"at {width} pixels"
+        assert problems == []
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_page_is_accessible(browser, served, page):
+    with opened(browser, f"{served}/{page}.html") as (tab, _):
+        tab.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+        tab.evaluate("document.querySelectorAll('.toggle-button').forEach(button => button.click())")
+        tab.evaluate(AXE)
+        for theme in ("light", "dark"):
+            tab.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+            found = tab.evaluate("axe.run({exclude: ['mjx-container']}, {resultTypes: ['violations']})")["violations"]
+            serious = [rule for rule in found if rule["impact"] in ("serious", "critical")]
+            report = [f"{rule['id']}, {theme}: {node['html'][:200]}\n{node['failureSummary']}"
+                      for rule in serious for node in rule["nodes"]]  # fmt: skip
+            assert not report, "\n".join(report[:20])
+
+
+def test_search_finds_a_term(browser, served):
+    with opened(browser, f"{served}/index.html") as (tab, problems):
+        tab.locator(".search-button__button:visible").first.click()
+        tab.locator("#pst-search-dialog input").fill("softmax")
+        tab.keyboard.press("Enter")
+        tab.locator("#search-results li a[href*='notebooks/01_attention']").first.wait_for()
+        assert problems == []
+
+
+def test_dark_mode_switches_and_stays(browser, served):
+    with opened(browser, f"{served}/index.html") as (tab, _):
+        paper = "getComputedStyle(document.body).backgroundColor"
+        light = tab.evaluate(paper)
+        for _ in range(3):  # automatic, light, dark in turn
+            if tab.evaluate("document.documentElement.dataset.theme") == "light":
+                tab.locator(".theme-switch-button:visible").first.click()
+        assert tab.evaluate("document.documentElement.dataset.theme") == "dark" and tab.evaluate(paper) != light
+        tab.reload()
+        assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_quiz_option_explains_itself(browser, served, page):
+    with opened(browser, f"{served}/{page}.html") as (tab, _):
+        for option, act in zip(tab.locator(".quiz details").all()[:2], ["click", "key"], strict=True):
+            explanation = option.locator(".sd-card-body")
+            assert not explanation.is_visible()
+            option.locator("summary").click() if act == "click" else option.locator("summary").press("Enter")
+            explanation.wait_for(state="visible")
+            assert explanation.inner_text().startswith(("Yes.", "No."))
+
+
+def test_widgets_work_from_a_folder(browser, site, tmp_path):
+    """The scripts that a page with widgets loads, in their order, and the theme's icons, which touch theirs."""
+    slider, text, play = ipywidgets.IntSlider(3, max=9), ipywidgets.IntText(3), ipywidgets.Play(0, max=9, interval=20)
+    frames = ipywidgets.Stack([ipywidgets.HTML(f"frame {n}") for n in range(10)], selected_index=0)
+    ipywidgets.jslink((slider, "value"), (text, "value"))
+    ipywidgets.jslink((play, "value"), (frames, "selected_index"))
+    data = embed_data(views=[ipywidgets.VBox([slider, text, play, frames, Counter()])])
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
+    paths = ["scripts/fontawesome.js", *config["nb_ipywidgets_js"]]
+    scripts = "".join(f'<script src="{site.as_uri()}/_static/{path}"></script>' for path in paths)
+    state, view = json.dumps(data["manager_state"]), json.dumps(data["view_specs"][0])
+    page = tmp_path / "widgets.html"
+    page.write_text(f"""<!doctype html><meta charset="utf-8">{scripts}
+        <script type="application/vnd.jupyter.widget-state+json">{state}</script>
+        <div><script type="application/vnd.jupyter.widget-view+json">{view}</script></div>""")
+    with opened(browser, page.as_uri()) as (tab, problems):
+        tab.get_by_role("button", name="counted 7").click()
+        tab.get_by_role("button", name="counted 8").wait_for()
+        tab.locator(".noUi-handle").press("ArrowRight")
+        assert tab.locator(".widget-text input").input_value() == "4"
+        tab.locator(".widget-play button").first.click()
+        tab.get_by_text("frame 9").wait_for()
+        assert problems == []

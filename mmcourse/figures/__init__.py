@@ -1,0 +1,53 @@
+"""Figures that answer back. The numbers come from Python; the arithmetic and the drawing happen in the page.
+
+A figure is an anywidget whose traits are its data, so it works in JupyterLab and, without a server, in the book.
+"""
+
+import io
+from pathlib import Path
+
+import anywidget
+import matplotlib.pyplot as plt
+import numpy as np
+
+from mmcourse import plotting
+
+HERE = Path(__file__).parent
+COLOURS = "".join(f"  --{name.lower()}: {getattr(plotting, name)};\n"
+                  for name in ("INK", "GREY", "PAPER", "BLUE", "ORANGE", "TEAL", "PINK", "GOLD"))  # fmt: skip
+
+
+class Figure(anywidget.AnyWidget):
+    """The base: ``class Mine(Figure, script="mine.js")`` is drawn by that file, into which common.js is put first.
+
+    A subclass has traits for its data and a method ``draw``, which gives the still picture as a matplotlib figure.
+    """
+
+    _css = f".mm-figure {{\n{COLOURS}}}\n" + (HERE / "figures.css").read_text(encoding="utf-8")
+
+    def __init_subclass__(cls, script, **options):
+        cls._esm = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("common.js", script))
+        super().__init_subclass__(**options)
+
+    def draw(self):
+        raise NotImplementedError(f"{type(self).__name__} needs a method draw that gives its still picture")
+
+    def _repr_mimebundle_(self, **options):
+        """The live figure, and for readers without scripts, and for paper, the still one."""
+        data, metadata = super()._repr_mimebundle_(**options)
+        picture, file = self.draw(), io.StringIO()
+        picture.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
+        plt.close(picture)
+        return {**data, "text/plain": f"{type(self).__name__}()", "image/svg+xml": file.getvalue()}, metadata
+
+
+def numbers(name, value, shape):
+    """``value`` as (nested) lists of numbers, if all are finite and it has this shape; a letter is any length >= 1."""
+    array = np.asarray(value, dtype=float)
+    fits = len(shape) == array.ndim and all(
+        length == wanted if isinstance(wanted, int) else length > 0
+        for length, wanted in zip(array.shape, shape, strict=True))  # fmt: skip
+    if not fits or not np.isfinite(array).all():
+        found = f"shape {array.shape}" + ("" if np.isfinite(array).all() else " with NaN or infinity in it")
+        raise ValueError(f"{name} must be finite numbers of shape ({', '.join(map(str, shape))}), got {found}")
+    return array.tolist()

@@ -17,20 +17,15 @@ COLOURS = "".join(f"  --{name.lower()}: {getattr(plotting, name)};\n"
                   for name in ("INK", "GREY", "PAPER", "BLUE", "ORANGE", "TEAL", "PINK", "GOLD"))  # fmt: skip
 
 
-class Figure(anywidget.AnyWidget):
-    """The base: ``class Mine(Figure, script="mine.js")`` is drawn by that file, into which common.js is put first.
+def script(name):
+    """The JavaScript of a figure: common.js, then its own file."""
+    return "\n".join((HERE / part).read_text(encoding="utf-8") for part in ("common.js", name))
 
-    A subclass has traits for its data and a method ``draw``, which gives the still picture as a matplotlib figure.
-    """
+
+class Figure(anywidget.AnyWidget):
+    """The base. A figure has ``_esm = script("its.js")``, traits for its data, and ``draw``, its still picture."""
 
     _css = f".mm-figure {{\n{COLOURS}}}\n" + (HERE / "figures.css").read_text(encoding="utf-8")
-
-    def __init_subclass__(cls, script, **options):
-        cls._esm = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("common.js", script))
-        super().__init_subclass__(**options)
-
-    def draw(self):
-        raise NotImplementedError(f"{type(self).__name__} needs a method draw that gives its still picture")
 
     def _repr_mimebundle_(self, **options):
         """The live figure, and for readers without scripts, and for paper, the still one."""

@@ -38,11 +38,15 @@ class Figure(anywidget.AnyWidget):
 
 def numbers(name, value, shape):
     """``value`` as (nested) lists of numbers, if all are finite and it has this shape; a letter is any length >= 1."""
-    array = np.asarray(value, dtype=float)
+    expected = f"{name} must be finite numbers of shape ({', '.join(map(str, shape))})"
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{expected}, but: {error}") from None
     fits = len(shape) == array.ndim and all(
         length == wanted if isinstance(wanted, int) else length > 0
         for length, wanted in zip(array.shape, shape, strict=True))  # fmt: skip
     if not fits or not np.isfinite(array).all():
         found = f"shape {array.shape}" + ("" if np.isfinite(array).all() else " with NaN or infinity in it")
-        raise ValueError(f"{name} must be finite numbers of shape ({', '.join(map(str, shape))}), got {found}")
+        raise ValueError(f"{expected}, got {found}")
     return array.tolist()

@@ -100,9 +100,13 @@ def modules(cells):
 
 
 def data_files(names):
-    """The files that modules of these names read: the drawings, and the captioner's weights."""
+    """The files that modules of these names read: the drawings, and the captioner's weights.
+
+    Not the scripts of figures: they leave Python's outputs as they are, see ``shown_scripts``.
+    """
+    words = {".py", ".md", ".js", ".css"}
     files = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    files = [path for path in files if path.suffix not in {".py", ".md"} and "LICENSE" not in str(path).upper()]
+    files = [path for path in files if path.suffix not in words and "LICENSE" not in str(path).upper()]
     ours = {path for path in files if (PACKAGE / "data") in path.parents}
     wanted = ours if any(name.startswith("mmcourse.data") for name in names) else set()
     return sorted(wanted | (set(files) - ours if "mmcourse.captioning" in names else set()))
@@ -134,6 +138,21 @@ def shown_sources(notebook):
             yield output, show_source(thing).data if thing is not None else ""
 
 
+def widgets(notebook):
+    """The state of every widget in a notebook, by the widget's name."""
+    stored = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
+    return stored.get("state", {})
+
+
+def shown_scripts(notebook):
+    """The scripts and styles of a notebook's figures, as (state of the figure, key, what the file says now)."""
+    for state in (model["state"] for model in widgets(notebook).values()):
+        module, _, name = state.get("_anywidget_id", "").rpartition(".")
+        if module.startswith("mmcourse."):
+            figure = getattr(importlib.import_module(module), name)
+            yield from ((state, key, getattr(figure, key)) for key in ("_esm", "_css"))
+
+
 def faults(notebook):
     """Why a notebook's outputs cannot be trusted, in words; an empty list when they can."""
     found = []
@@ -141,7 +160,8 @@ def faults(notebook):
         found.append("has code cells that never ran")
     if notebook.metadata.get("mmcourse", {}).get("digest") != digest(notebook):
         found.append("is stale: its code, a module that it imports or its data changed after it ran")
-    if any(output["data"]["text/markdown"] != now for output, now in shown_sources(notebook)):
+    if (any(output["data"]["text/markdown"] != now for output, now in shown_sources(notebook))
+            or any(state[key] != now for state, key, now in shown_scripts(notebook))):  # fmt: skip
         found.append("shows source that is no longer what the file says")
     return found
 
@@ -151,6 +171,11 @@ def faults(notebook):
 
 def tidy(notebook):
     """Leave nothing in a notebook that differs from run to run or from machine to machine."""
+    if widgets(notebook):
+        text = nbformat.writes(notebook)
+        for number, name in enumerate(widgets(notebook), 1):  # widgets get random names when they are made
+            text = text.replace(name, f"widget-{number:02}")
+        notebook.update(nbformat.reads(text, as_version=4))
     notebook.metadata = {key: value for key, value in notebook.metadata.items() if key in {"mmcourse", "widgets"}}
     notebook.metadata.update(kernelspec=KERNEL, language_info={"name": "python"})
     seen = {}
@@ -219,6 +244,8 @@ def run(path, force):
         print(f"{path.stem}: takes the source as it is now")
         for output, now in shown_sources(notebook):
             output["data"]["text/markdown"] = now
+        for state, key, now in shown_scripts(notebook):
+            state[key] = now
     else:
         print(f"{path.stem}: is up to date")
     save(notebook, path)

@@ -1,4 +1,4 @@
-"""What the book needs and Sphinx lacks: chapter numbers from file names, roles for measured numbers, no network."""
+"""What the book needs and Sphinx lacks: chapter numbers from file names, measured numbers, figures live and still."""
 
 import json
 import math
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx.environment.collectors.toctree import TocTreeCollector
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxRole
 
 CHAPTER = re.compile(r"notebooks/(\d\d)_\w+")
@@ -67,8 +68,31 @@ def leave_out_thebe(app, config):
     app.registry.css_files[:] = [file for file in app.registry.css_files if file[0] != "sphinx-thebe.css"]
 
 
+class LiveAndStill(SphinxPostTransform):
+    """Keep the still picture of a live figure beside it, where myst-nb would keep the live one alone.
+
+    The page shows one of the two (mmcourse/figures/figures.css): the still one where scripts are off, and on paper.
+    Elsewhere than in web pages only the still one is left.
+    """
+
+    default_priority = 3  # before myst-nb chooses, at 4
+
+    def run(self, **options):
+        for bundle in list(self.document.findall(nodes.container)):
+            kinds = [part.get("mime_type") for part in bundle.children if isinstance(part, nodes.container)]
+            if {"application/vnd.jupyter.widget-view+json", "image/svg+xml"} <= set(kinds):
+                parts = dict(zip(kinds, bundle.children, strict=True))
+                still, live = parts["image/svg+xml"], parts["application/vnd.jupyter.widget-view+json"]
+                if self.app.builder.name in {"html", "dirhtml", "singlehtml"}:
+                    still = nodes.container("", *still.children, classes=["mm-still"])
+                    bundle.replace_self(nodes.container("", still, *live.children, classes=["mm-both"]))
+                else:
+                    bundle.remove(live)
+
+
 def setup(app):
     app.connect("config-inited", leave_out_thebe)
     app.connect("env-get-updated", number_chapters, priority=900)  # after Sphinx's own numbering
     app.add_role("measured", Measured())
+    app.add_post_transform(LiveAndStill)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

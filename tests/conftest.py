@@ -1,4 +1,4 @@
-"""The built book, which several test files look at."""
+"""What several test files share: the built book, and double precision."""
 
 import os
 import re
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,3 +37,12 @@ def build(folder):
     report = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
     problems = [line for line in report.splitlines() if re.search(r"WARNING|ERROR", line)]
     assert done.returncode == 0, "\n".join(problems) or report[-3000:]
+
+
+@pytest.fixture
+def double():
+    """Compute in float64, where rounding cannot be taken for a mistake, and from one seed."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

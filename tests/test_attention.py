@@ -13,14 +13,7 @@ SHAPES = [(1, 1, 1, 3, 1), (2, 5, 7, 15, 3), (3, 8, 4, 20, 5), (2, 6, 6, 128, 2)
 LEADING = [((), 3, 4, 5, 2), ((2,), 7, 1, 3, 6), ((2, 3), 5, 9, 7, 7), ((1, 2), 9, 5, 64, 1)]  # leading, T, S, d_k, d_v
 MASKS = ["none", "square", "padding", "causal", "causal and padding"]
 
-
-@pytest.fixture(autouse=True)
-def double():
-    """Compute in float64, where rounding cannot be taken for a mistake, and from one seed."""
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def close(ours, theirs, tolerance=1e-10):

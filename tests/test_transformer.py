@@ -20,13 +20,7 @@ from mmcourse.transformer import (
 
 SHAPES = [(1, 1, 3, 3, 1, 5), (2, 5, 7, 15, 3, 11), (3, 8, 4, 20, 5, 9), (2, 4, 6, 128, 2, 7)]  # B, T, S, D, H, hidden
 
-
-@pytest.fixture(autouse=True)
-def double():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def copy_layer(ours, theirs):

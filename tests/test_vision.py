@@ -11,13 +11,7 @@ from mmcourse.vision import ConvEncoder, PatchEmbedding, ResidualBlock, VisionTr
 # image size, patch, width, layers, heads, hidden, channels: heads of 3, 5, 4, 64
 CONFIGS = [(6, 3, 3, 1, 1, 5, 3), (12, 4, 15, 2, 3, 7, 1), (10, 2, 20, 3, 5, 33, 4), (8, 8, 128, 2, 2, 9, 3)]
 
-
-@pytest.fixture(autouse=True)
-def double():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def pictures(*shape):

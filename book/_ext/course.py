@@ -1,4 +1,4 @@
-"""What the book needs and Sphinx lacks: chapter numbers from file names, and roles for measured numbers."""
+"""What the book needs and Sphinx lacks: chapter numbers from file names, measured numbers, and one page for the PDF."""
 
 import json
 import math
@@ -60,7 +60,17 @@ def reading_minutes(notebook):
     return math.ceil(len(text["markdown"].split()) / 200 + len(text["code"].splitlines()) / 20)
 
 
+def share_handlers(app):
+    """Let the PDF's single page draw every node as the book's pages do.
+
+    Sphinx forgets the handlers of ``html`` for a builder for which any extension registered one of its own.
+    """
+    handlers = app.registry.translation_handlers
+    handlers["singlehtml"] = handlers["html"] | handlers.get("singlehtml", {})
+
+
 def setup(app):
+    app.connect("builder-inited", share_handlers)
     app.connect("env-get-updated", number_chapters, priority=900)  # after Sphinx's own numbering
     app.add_role("measured", Measured())
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

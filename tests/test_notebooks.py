@@ -55,6 +55,13 @@ def test_cells_are_short_and_quiet(path):
 
 
 @EACH
+def test_first_code_cell_installs_the_package_where_it_is_missing(path):
+    first = next(cell for cell in read(path).cells if cell.cell_type == "code")
+    assert set(first.metadata["tags"]) == {"install", "remove-cell"}
+    assert first.source == tool.INSTALL, "another address than in _config.yml. Run: make notebooks"
+
+
+@EACH
 def test_pictures_have_alternative_text(path):
     for cell in read(path).cells:
         if any(kind.startswith("image/") for output in cell.get("outputs", []) for kind in output.get("data", {})):
@@ -156,6 +163,20 @@ def test_modules_are_found_through_every_kind_of_import():
 
 def test_the_command_line_counts_as_an_import():
     assert "mmcourse.cli" in tool.modules(["!mmcourse train"]) or tool.module_file("mmcourse.cli") is None
+
+
+def test_the_cell_that_installs_is_written_by_the_tool_and_changes_no_digest(project):
+    path = project / "notebooks" / "01_try.ipynb"
+    notebook = read(path)
+    before = tool.digest(notebook)
+    notebook.cells.insert(1, new_code_cell("%pip install old", metadata={"tags": ["install", "remove-cell"]}))
+    assert tool.digest(notebook) == before
+    notebook.metadata["mmcourse"] = {"digest": before}
+    for cell in notebook.cells[2:]:
+        cell["execution_count"] = 1
+    nbformat.write(notebook, path)
+    assert tool.main(["run"]) == 0 and read(path).cells[1].source == tool.INSTALL
+    assert tool.REPOSITORY in tool.INSTALL and len(tool.INSTALL.splitlines()) <= 5
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import yaml
 from jupytext.combine import combine_inputs_with_outputs
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -30,6 +31,13 @@ from nbclient.exceptions import CellExecutionError
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mmcourse"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+# What each notebook runs first, in a cell with the tag `install`: on Colab the package is not there yet.
+INSTALL = f'''\
+from importlib.util import find_spec
+
+if not find_spec("mmcourse"):  # you are on Colab
+    %pip install --quiet "mmcourse[notebooks] @ git+{REPOSITORY}"'''
 sys.path.insert(0, str(ROOT))
 
 
@@ -112,9 +120,14 @@ def data_files(names):
     return sorted(wanted | (set(files) - ours if "mmcourse.captioning" in names else set()))
 
 
+def installs(cell):
+    """Whether a cell is the one that installs the package where it is missing; nothing depends on it."""
+    return "install" in cell.metadata.get("tags", [])
+
+
 def digest(notebook):
     """Twelve hexadecimal digits of everything that the notebook's outputs depend on."""
-    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code" and not installs(cell)]
     used = modules(cells)
     total = hashlib.sha256(repr(cells).encode())
     for name, file in sorted(used.items()):
@@ -156,7 +169,8 @@ def shown_scripts(notebook):
 def faults(notebook):
     """Why a notebook's outputs cannot be trusted, in words; an empty list when they can."""
     found = []
-    if any(cell.cell_type == "code" and cell.source.strip() and not cell.execution_count for cell in notebook.cells):
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    if any(not cell.execution_count and not installs(cell) for cell in code):
         found.append("has code cells that never ran")
     if notebook.metadata.get("mmcourse", {}).get("digest") != digest(notebook):
         found.append("is stale: its code, a module that it imports or its data changed after it ran")
@@ -232,6 +246,8 @@ def execute(notebook):
 def run(path, force):
     """Bring one notebook up to date. Gives an error message, or "" when all went well."""
     notebook = load(path)
+    for cell in filter(installs, notebook.cells):
+        cell.source = INSTALL
     why = faults(notebook)
     if force or any("source" not in fault for fault in why):
         print(f"{path.stem}: runs ...", flush=True)

@@ -1,4 +1,4 @@
-"""What the book needs and Sphinx lacks: chapter numbers from file names, measured numbers, figures live and still."""
+"""What the book needs and Sphinx lacks: chapter numbers, measured numbers, figures live and still, one page for PDF."""
 
 import json
 import math
@@ -90,8 +90,18 @@ class LiveAndStill(SphinxPostTransform):
                     bundle.remove(live)
 
 
+def share_handlers(app):
+    """Let the PDF's single page draw every node as the book's pages do.
+
+    Sphinx forgets the handlers of ``html`` for a builder for which any extension registered one of its own.
+    """
+    handlers = app.registry.translation_handlers
+    handlers["singlehtml"] = handlers["html"] | handlers.get("singlehtml", {})
+
+
 def setup(app):
     app.connect("config-inited", leave_out_thebe)
+    app.connect("builder-inited", share_handlers)
     app.connect("env-get-updated", number_chapters, priority=900)  # after Sphinx's own numbering
     app.add_role("measured", Measured())
     app.add_post_transform(LiveAndStill)

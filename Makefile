@@ -6,10 +6,11 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book test quick lab notebooks clean
+.PHONY: help book pdf test quick lab notebooks clean
 
 help:
 	@echo "make book       build the book and say where to open it"
+	@echo "make pdf        make a PDF of the book (needs Chromium or Chrome)"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make test       run everything that a change must pass"
 	@echo "make quick      run the tests that take less than a minute"
@@ -21,6 +22,9 @@ book: $(READY)
 	@echo
 	@echo "The book: file://$(CURDIR)/_build/html/index.html"
 	@echo "To serve it: $(BIN)/python -m http.server --directory _build/html 8000"
+
+pdf: $(READY)
+	@$(BIN)/python -m tools.pdf
 
 # One notebook or test file a worker; one thread each, so that two workers share two cores.
 test: export OMP_NUM_THREADS = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.environment.collectors.toctree import TocTreeCollector
 from sphinx.transforms.post_transforms import SphinxPostTransform
-from sphinx.util.docutils import SphinxRole
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 CHAPTER = re.compile(r"notebooks/(\d\d)_\w+")
 
@@ -46,12 +46,30 @@ class Measured(SphinxRole):
     """``{measured}`seconds``` and ``megabytes``: what the page's notebook took to run; ``reading``: minutes to read."""
 
     def run(self):
-        notebook = json.loads(Path(self.env.doc2path(self.env.docname)).read_text(encoding="utf-8"))
-        values = dict(notebook["metadata"].get("mmcourse", {}), reading=reading_minutes(notebook))
+        values = measurements(Path(self.env.doc2path(self.env.docname)))
         if self.text not in values:
             message = f"{self.env.docname} has no measured {self.text!r}, only {', '.join(values)}: make notebooks"
             return [], [self.inliner.reporter.error(message)]
         return [nodes.Text(str(values[self.text]))], []
+
+
+class Measurements(SphinxDirective):
+    """``{measurements}``: a table of what every notebook took to run, in the order of the files' names."""
+
+    def run(self):
+        lines = ["| notebook | minutes to read | seconds to run | megabytes |", "|---|--:|--:|--:|"]
+        for path in sorted(Path(self.env.srcdir, "notebooks").glob("*.ipynb")):
+            self.env.note_dependency(str(path))
+            values = measurements(path)
+            lines.append(f"| {{doc}}`/notebooks/{path.stem}` | {values['reading']} | {values.get('seconds', '')} "
+                         f"| {values.get('megabytes', '')} |")  # fmt: skip
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+def measurements(path):
+    """What a notebook took to run, from its stamp, and the minutes to read it."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    return notebook["metadata"].get("mmcourse", {}) | {"reading": reading_minutes(notebook)}
 
 
 def reading_minutes(notebook):
@@ -105,4 +123,5 @@ def setup(app):
     app.connect("env-get-updated", number_chapters, priority=900)  # after Sphinx's own numbering
     app.add_role("measured", Measured())
     app.add_post_transform(LiveAndStill)
+    app.add_directive("measurements", Measurements)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -75,6 +75,25 @@ function newSwitch(name, checked, onChange) {
 
 const newButton = (name, onClick) => make("button", { type: "button", class: "mm-button", onclick: onClick }, name);
 
+// Buttons of which one is chosen: tab reaches that one, arrow keys choose another. Labels are texts or elements.
+function newChoice(name, labels, chosen, onChoose) {
+  const box = make("div", { class: "mm-choice", role: "radiogroup", "aria-label": name });
+  const mark = (now) => {
+    chosen = now;
+    buttons.forEach((button, i) => set(button, { "aria-checked": i === now, tabindex: i === now ? 0 : -1 }));
+  };
+  const choose = (i) => { if (i !== chosen) { mark(i); onChoose(i); } };
+  const buttons = labels.map((label, i) =>
+    make("button", { type: "button", role: "radio", class: "mm-button", onclick: () => choose(i) }, label));
+  onArrowKeys(box, (right, up) => {
+    choose(clamp(chosen + right - up, 0, labels.length - 1));
+    buttons[chosen].focus();
+  }, 1);
+  box.append(...buttons);
+  mark(chosen);
+  return { box, buttons, choose };
+}
+
 // Calls onMove(x, y), in the units of the svg's viewBox, while the handle is dragged by mouse, pen or finger.
 function onDrag(handle, svg, onMove) {
   const move = (event) => {

@@ -28,7 +28,7 @@ class AttentionExplorer(Figure):
 
     def draw(self):
         query, key, value = map(torch.tensor, ([self.query], self.key, self.value))
-        weights = scaled_dot_product_attention(query, key, value, return_weights=True)[1][0]
+        weights = scaled_dot_product_attention(query, key, value, return_weights=True)[1][0].tolist()
         figure, (plane, bars) = plt.subplots(1, 2, figsize=(6.4, 2.9))
         colours = [HUES[index % len(HUES)] for index in range(len(weights))]
         for tip, name, colour in [*zip(self.key, self.names, colours, strict=True), (self.query, "query", INK)]:

@@ -54,11 +54,11 @@ function newCard(el, name) {
 
 // A slider with its name and value on a line of their own. words(value) is what is shown and read out.
 function newSlider(name, { min, max, step = 1, value, words = String }, onChange) {
-  const input = make("input", { type: "range", min, max, step, value });
-  const shown = make("output", {});
+  const input = make("input", { type: "range", min, max, step, value, "aria-label": name });
+  const shown = make("b");
   const show = () => {
     shown.textContent = words(+input.value);
-    input.setAttribute("aria-valuetext", `${name} ${shown.textContent}`);
+    set(input, { "aria-valuetext": shown.textContent });
   };
   input.addEventListener("input", () => { show(); onChange(+input.value); });
   show();

@@ -81,7 +81,7 @@ function render({ model, el }) {
   const hides = (n) => (n === 0 ? "nothing" : `the last ${n} of ${sources.length}`);
   const padding = newSlider("padding mask hides",
     { min: 0, max: sources.length, value: state.padding, words: hides }, (n) => { state.padding = n; draw(); });
-  const before = newGrid("Scores. Struck out on grey: hidden", targets, sources);
+  const before = newGrid("Scores (grey: hidden)", targets, sources);
   const after = newGrid("Weights after the softmax", targets, sources);
   set(before.svg, { tabindex: 0, role: "slider", "aria-label": "row of the grid", "aria-orientation": "vertical",
                     "aria-valuemin": 1, "aria-valuemax": targets.length });

@@ -126,8 +126,8 @@ def show(browser, tmp_path):
     def open_page(figure):
         state = {key: value for key, value in figure.get_state().items() if key != "layout"}
         text = json.dumps(state).replace("<", "\\u003c")
-        (tmp_path / "page.html").write_text(f"""<!doctype html><meta charset=utf-8><style></style><div id="here"></div>
-<script type="application/json">{text}</script><script type="module">
+        (tmp_path / "page.html").write_text(f"""<!doctype html><meta charset="utf-8">
+<style></style><div id="here"></div><script type="application/json">{text}</script><script type="module">
 const state = JSON.parse(document.querySelector("[type='application/json']").textContent);
 document.querySelector("style").textContent = state._css;
 window.module = await import(URL.createObjectURL(new Blob([state._esm], {{ type: "text/javascript" }})));

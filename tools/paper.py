@@ -82,7 +82,7 @@ def add_front(soup, title, owner, parts):
             front.nav.append(html(f"<h3>{parts[document]}</h3>"))
         for heading in chapter.find_all(["h2", "h3"]):
             place = chapter.span["id"] if heading.name == "h2" else heading.get("id") or heading.parent["id"]
-            line = html(f'<a class="{heading.name}" href="#{place}"><span></span><i>000</i></a>').a
+            line = html(f'<a class="in-{heading.name}" href="#{place}"><span></span><i>000</i></a>').a
             line.span.append(html(heading.decode_contents()))
             front.nav.append(line)
     soup.article.h1.decompose()

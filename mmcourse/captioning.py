@@ -23,7 +23,7 @@ from mmcourse.vision import ConvEncoder, to_pixels
 
 PAD, START, END, UNKNOWN = range(4)
 SPECIAL = ["<pad>", "<start>", "<end>", "<unknown>"]
-LOW_CONFIDENCE = 0.4
+LOW_CONFIDENCE = 0.5
 SHIPPED = Path(__file__).with_name("shipped") / "scenes"
 KNOWN = "scenes, a folder that `mmcourse train` wrote, or owner/name on the Hugging Face hub"
 

@@ -31,7 +31,8 @@ def find_browser():
 def number_contents(soup, pdf):
     """Write into the list of contents what the links of the printed one say."""
     reader = PdfReader(pdf)
-    pages = {name: reader.get_destination_page_number(place) + 1 for name, place in reader.named_destinations.items()}
+    pages = {name.removeprefix("/"): reader.get_destination_page_number(place) + 1
+             for name, place in reader.named_destinations.items()}  # fmt: skip
     for line in soup.select("nav a"):
         line.i.string = str(pages[line["href"][1:]])
 

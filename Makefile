@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test quick lab notebooks clean
+.PHONY: help book pdf test quick lab notebooks grade feedback bench clean
 
 help:
 	@echo "make book       build the book and say where to open it"
@@ -15,11 +15,14 @@ help:
 	@echo "make test       run everything that a change must pass"
 	@echo "make quick      run the tests that take less than a minute"
 	@echo "make notebooks  execute the notebooks that are stale"
+	@echo "make grade      grade a class, or thirty sample submissions (book/teaching.md)"
+	@echo "make bench      race our code against other libraries (ten minutes)"
 	@echo "make clean      remove what was built (rm -rf .venv removes the environment)"
 
 book: $(READY)
 	@$(BIN)/jupyter-book build . --all -n -W --keep-going --quiet
 	@echo
+	@$(BIN)/python tools/notebooks.py check || true
 	@echo "The book: file://$(CURDIR)/_build/html/index.html"
 	@echo "To serve it: $(BIN)/python -m http.server --directory _build/html 8000"
 
@@ -42,6 +45,20 @@ lab: $(READY)
 
 notebooks: $(READY)
 	@$(BIN)/python tools/notebooks.py run
+
+# make grade CLASS=folder ASSIGNMENT=A1 SEED=4711 DUE="2026-10-09 18:00"; with no class, thirty sample submissions.
+CLASS ?= _build/classroom
+ASSIGNMENT ?= A1
+grade: $(READY)
+	@test "$(CLASS)" != _build/classroom || $(BIN)/python -m tools.assignments samples $(CLASS)
+	@$(BIN)/python -m tools.grading grade "$(CLASS)" $(ASSIGNMENT) $(if $(SEED),--seed $(SEED)) $(if $(DUE),--due "$(DUE)")
+
+# After the answers in words were graded by hand: the feedback and the CSV file again.
+feedback: $(READY)
+	@$(BIN)/python -m tools.grading export "$(CLASS)" $(ASSIGNMENT)
+
+bench: $(READY)
+	@$(BIN)/python -m mmcourse bench
 
 clean:
 	@rm -rf _build .pytest_cache .ruff_cache

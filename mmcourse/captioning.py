@@ -3,15 +3,17 @@
 Shapes: B batch, T words, N grid tokens, D width, H heads, V vocabulary.
 """
 
+import json
+import math
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from torch import nn
 
 from mmcourse import decoding
@@ -49,6 +51,8 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
     ``vocabulary`` is a list of words, ``image_size`` a multiple of 8 pixels; ``blind``, a baseline, hides the picture.
     """
 
+    low_confidence = LOW_CONFIDENCE
+
     def __init__(self, vocabulary, width=128, heads=4, encoder_layers=1, decoder_layers=2, image_size=64,
                  channels=(32, 64, 128), blocks=(0, 1, 2), dropout=0.0, max_length=28, blind=False):
         super().__init__()
@@ -56,9 +60,7 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         self.ids = {word: number for number, word in enumerate(self.words)}
         self.image_size, self.max_length, self.blind = image_size, max_length, blind
         self.eye = ConvEncoder(width, channels, blocks)
-        side = image_size // self.eye.stride
-        table = sinusoidal_positions(side, width // 2)  # as strong as what is seen, else nothing learns left from right
-        self.places = nn.Parameter(torch.cat([table.repeat_interleave(side, 0), table.repeat(side, 1)], -1)[None])
+        self.places = grid_positions(image_size // self.eye.stride, width)
         self.encoder = Encoder(encoder_layers, width, heads, dropout=dropout)
         self.embedding = nn.Embedding(len(self.words), width)
         self.positions = nn.Parameter(0.02 * torch.randn(1, max_length, width))
@@ -73,13 +75,16 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
     def from_pretrained(cls, name="scenes", **options):
         """The shipped captioner (``scenes``), one in a folder that training wrote, or one on the Hugging Face hub.
 
-        Raises ValueError, which says what to do, when there is none or its files are cut off or of another model.
+        One that was trained on photographs comes as a :class:`PhotographCaptioner`. Raises ValueError, which says what
+        to do, when there is none or its files are cut off or of another model.
         """
         if name != "scenes" and "/" not in str(name) and not Path(name).is_dir():
             raise ValueError(f"there is no captioner {str(name)!r}: expected {KNOWN}")
         try:
             with redirect_stdout(None):  # the hub library prints
-                return super().from_pretrained(SHIPPED if name == "scenes" else name, **options)
+                folder = SHIPPED if name == "scenes" else name
+                kind = PhotographCaptioner if "encoder" in read_config(folder, **options) else cls
+                return super(Captioner, kind).from_pretrained(folder, **options)
         except Exception as error:  # those of several libraries
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ValueError(f"cannot load the captioner {str(name)!r} ({reason}): expected {KNOWN}") from error
@@ -122,7 +127,11 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         return {"images": torch.from_numpy(np.stack([s.image for s in scenes])), "tokens": tokens, "cells": cells}
 
     def loss(self, batch):
-        """Mean cross-entropy of the next word, plus that of the noun in each cell of the grid.
+        """The sum of the two :meth:`terms`."""
+        return self.terms(batch).sum()
+
+    def terms(self, batch):
+        """Mean cross-entropy of the next word, and that of the noun in each cell of the grid.
 
         The second term teaches the convolutions early what is where; pictures without a caption have no other.
         """
@@ -132,7 +141,12 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         words = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD)
         rarity = torch.ones(self.grid.out_features, device=pixels.device)
         rarity[0] = 0.1  # most cells are empty
-        return words + F.cross_entropy(self.grid(seen).flatten(0, 1), batch["cells"].flatten(), rarity)
+        return torch.stack([words, F.cross_entropy(self.grid(seen).flatten(0, 1), batch["cells"].flatten(), rarity)])
+
+    def counts(self, batch):
+        """Over how much the two :meth:`terms` are means: words, and cells, of which an empty one counts a tenth."""
+        words, things = batch["tokens"][:, 1:] != PAD, batch["cells"] > 0
+        return torch.stack([words.sum(), things.sum() + 0.1 * (~things).sum()])
 
     @torch.no_grad()
     def caption(self, image, strategy="beam", beams=4, **options):
@@ -141,19 +155,26 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         ``strategy`` is ``beam``, ``greedy`` or ``sample``; ``options`` go to the function of that name in
         :mod:`mmcourse.decoding`. Raises ValueError for another strategy or for what is not a picture.
         """
+        many = isinstance(image, list)
+        captions = self.write(self.encode(self.load(image if many else [image])), strategy, beams, **options)
+        return captions if many else captions[0]
+
+    def load(self, pictures):
+        """A list of pictures as one batch for :meth:`encode`."""
+        return np.stack([load_picture(one, self.image_size) for one in pictures])
+
+    @torch.no_grad()
+    def write(self, memory, strategy="beam", beams=4, **options):
+        """A Caption for each row of a memory (B, N, D); arguments and errors are those of :meth:`caption`."""
         options = options | {"beams": beams} if strategy == "beam" else options
         write = {"beam": decoding.beam_search, "greedy": decoding.greedy, "sample": decoding.sample}.get(strategy)
         if write is None:
             raise ValueError(f"unknown strategy {strategy!r}: choose beam, greedy or sample")
-        many = isinstance(image, list)
-        images = np.stack([load_picture(one, self.image_size) for one in (image if many else [image])])
-        memory = self.encode(images)
-        start = torch.full((len(images),), START, device=memory.device)
+        start = torch.full((len(memory),), START, device=memory.device)
         generated = write(lambda tokens, cache: self.decode(memory, tokens, cache=cache)[:, -1],
                           start, end=END, max_length=self.max_length, **options)
-        captions = [self.explain(memory[row:row + 1], ids, float(generated.log_prob[row]))
-                    for row, ids in enumerate(generated.tokens)]
-        return captions if many else captions[0]
+        return [self.explain(memory[row:row + 1], ids, float(generated.log_prob[row]))
+                for row, ids in enumerate(generated.tokens)]
 
     def explain(self, memory, ids, log_prob):
         """The Caption of the words ``ids``: one pass over all of them gives attention and probabilities."""
@@ -163,6 +184,99 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         named = [place for place, word in enumerate(words) if word in noun_words()]
         sure = logits[0, named].softmax(-1)[:, sorted({ids[place] for place in named})].sum(-1).tolist()
         return Caption(" ".join(words), log_prob, [*words, SPECIAL[END]], attention[0].cpu(), min(sure, default=0.0))
+
+
+class PhotographCaptioner(Captioner):
+    """A captioner with another eye: its memory is the grid of a pretrained encoder (see :mod:`mmcourse.photographs`).
+
+    ``encoder`` is what :func:`~mmcourse.photographs.load_encoder` takes. It stays as it is and is not saved, unless
+    ``fine_tune``. Its ``fingerprint`` is kept in the configuration; ValueError when that of a saved captioner differs.
+    """
+
+    low_confidence = 0.25  # of the mean word; not calibrated
+
+    def __init__(self, vocabulary, encoder, width=256, heads=8, encoder_layers=1, decoder_layers=3, dropout=0.3,
+                 max_length=30, fine_tune=False, fingerprint=None):
+        from mmcourse.photographs import load_encoder
+
+        super().__init__(vocabulary, width, heads, encoder_layers, decoder_layers, dropout=dropout,
+                         max_length=max_length)
+        sight = load_encoder(encoder)
+        if fingerprint not in (None, sight.fingerprint):
+            raise ValueError(f"the encoder {encoder!r} is not the one it was trained with: weights or preprocessing "
+                             f"have the fingerprint {sight.fingerprint}, expected {fingerprint}")
+        self._hub_mixin_config["fingerprint"] = sight.fingerprint
+        self.sight = sight if fine_tune else [sight.requires_grad_(False)]  # what is in a list is no part of the model
+        with torch.no_grad():
+            cells, channels = sight(torch.zeros(1, 3, sight.size, sight.size)).shape[1:]
+        self.image_size = sight.size
+        self.eye = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, width))
+        self.places = grid_positions(math.isqrt(cells), width)
+        del self.grid, self.naming
+
+    @property
+    def pretrained(self):
+        """The encoder, a :class:`~mmcourse.photographs.PretrainedEncoder`."""
+        return self.sight[0] if isinstance(self.sight, list) else self.sight
+
+    def train(self, mode=True):
+        """As in PyTorch, but the encoder keeps the statistics of its normalisation, also while it is trained."""
+        super().train(mode).pretrained.eval()
+        return self
+
+    def load(self, pictures):
+        return torch.stack([self.pretrained.prepare(one) for one in pictures])
+
+    def encode(self, inputs):
+        """Turn prepared pictures (B, 3, S, S), or features (B, N, C) computed before, into the memory (B, N, D)."""
+        inputs = inputs.to(self.places.device)
+        features = self.pretrained.to(inputs.device)(inputs) if inputs.dim() == 4 else inputs
+        return self.encoder(self.eye(features) + self.places)
+
+    def tokenize(self, text):
+        """As in :class:`Captioner`, but a longer caption than the model can write is cut."""
+        return [START, *super().tokenize(text)[1:-1][:self.max_length - 1], END]
+
+    def collate(self, samples):
+        """A training batch of pairs: what :meth:`encode` takes for a picture, and a caption."""
+        inputs, captions = zip(*samples, strict=True)
+        tokens = [torch.tensor(self.tokenize(text)) for text in captions]
+        return {"inputs": torch.stack(inputs),
+                "tokens": nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=PAD)}
+
+    def terms(self, batch):
+        """Mean cross-entropy of the next word. A word outside the vocabulary is read, but never to be written."""
+        logits, targets = self.decode(self.encode(batch["inputs"]), batch["tokens"][:, :-1]), batch["tokens"][:, 1:]
+        targets = targets.masked_fill(targets == UNKNOWN, PAD)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)[None]
+
+    def counts(self, batch):
+        """Over how many words :meth:`terms` is a mean."""
+        targets = batch["tokens"][:, 1:]
+        return ((targets != PAD) & (targets != UNKNOWN)).sum()[None]
+
+    def explain(self, memory, ids, log_prob):
+        """As in :class:`Captioner`, but the confidence is the mean probability of a word (geometric)."""
+        found = super().explain(memory, ids, log_prob)
+        return replace(found, confidence=math.exp(log_prob / len(found.tokens)))
+
+
+def read_config(name, **options):
+    """What ``config.json`` holds in a folder or on the hub; of the options, those of a download count."""
+    if Path(name).is_dir():
+        return json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
+    wanted = ("revision", "token", "cache_dir", "local_files_only", "force_download")
+    file = hf_hub_download(str(name), "config.json", **{key: options[key] for key in wanted if key in options})
+    return json.loads(Path(file).read_text(encoding="utf-8"))
+
+
+def grid_positions(side, width):
+    """A parameter (1, side * side, width): sinusoids of row and column for each cell of a grid, to learn further.
+
+    They are as strong as what is seen, else nothing learns left from right.
+    """
+    table = sinusoidal_positions(side, width // 2)
+    return nn.Parameter(torch.cat([table.repeat_interleave(side, 0), table.repeat(side, 1)], -1)[None])
 
 
 def restyle(pixels):

@@ -13,6 +13,7 @@ def show_source(thing):
     Raises TypeError when ``thing`` has no Python source, such as a number or a function written in C.
     """
     try:
+        thing = inspect.unwrap(thing)  # a decorator would lead to its own file
         lines, first = inspect.getsourcelines(thing)
         file = Path(inspect.getsourcefile(thing))
     except TypeError as error:

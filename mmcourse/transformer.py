@@ -68,20 +68,20 @@ class DecoderLayer(nn.Module):
         ``cache`` is a dict, empty at first: ``x`` continues the ``x`` of the earlier calls, and ``mask`` covers both.
         With ``return_weights`` also return the cross-attention weights ``(B, H, T, S)``.
         """
-        own, cross = {"mask": mask, "causal": True}, {"mask": memory_mask, "return_weights": True}
+        own, cross = {"mask": mask, "causal": True}, {"mask": memory_mask, "return_weights": return_weights}
         if cache is not None:
             own["cache"], cross["cache"] = cache.setdefault("self", {}), cache.setdefault("cross", {})
         if self.norm_first:
             x = x + self.dropout(self.attention(self.norm1(x), **own))
-            update, weights = self.cross_attention(self.norm2(x), memory, **cross)
-            x = x + self.dropout(update)
+            update = self.cross_attention(self.norm2(x), memory, **cross)  # with return_weights, a pair
+            x = x + self.dropout(update[0] if return_weights else update)
             x = x + self.dropout(self.feed_forward(self.norm3(x)))
         else:
             x = self.norm1(x + self.dropout(self.attention(x, **own)))
-            update, weights = self.cross_attention(x, memory, **cross)
-            x = self.norm2(x + self.dropout(update))
+            update = self.cross_attention(x, memory, **cross)
+            x = self.norm2(x + self.dropout(update[0] if return_weights else update))
             x = self.norm3(x + self.dropout(self.feed_forward(x)))
-        return (x, weights) if return_weights else x
+        return (x, update[1]) if return_weights else x
 
 
 class Encoder(nn.Module):
@@ -114,15 +114,21 @@ class Decoder(nn.Module):
         maps = []
         for number, layer in enumerate(self.layers):
             own = None if cache is None else cache.setdefault(number, {})
-            x, weights = layer(x, memory, mask, memory_mask, cache=own, return_weights=True)
-            maps.append(weights)
+            x = layer(x, memory, mask, memory_mask, cache=own, return_weights=return_weights)
+            if return_weights:
+                x, weights = x
+                maps.append(weights)
         return (self.norm(x), torch.stack(maps, 1)) if return_weights else self.norm(x)
 
 
-def reorder(cache, index):
-    """Keep the batch rows ``index`` (LongTensor) of every tensor in a nested cache, in place: beam search needs it."""
+def reorder(cache, index, memory=None):
+    """Keep the batch rows ``index`` (LongTensor) of every tensor in a nested cache, in place: beam search needs it.
+
+    All beams of a picture share what its ``cross`` caches hold, one row a picture. ``memory`` names the rows to keep
+    there, rising; without it, they are treated as all others.
+    """
     for name, entry in cache.items():
         if isinstance(entry, dict):
-            reorder(entry, index)
-        elif isinstance(entry, torch.Tensor):
+            reorder(entry, index if name != "cross" or memory is None else memory, memory)
+        elif isinstance(entry, torch.Tensor) and (index is not memory or len(index) < len(entry)):
             cache[name] = entry.index_select(0, index)

@@ -279,3 +279,20 @@ def test_a_cached_context_is_projected_once(layer):
     assert len(calls) == 1, "only the call without a cache projects"
     assert cache["key"] is kept["key"] and cache["value"] is kept["value"]
     assert cache["key"].shape == (2, 3, 5, 2)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rows_that_share_a_cached_context(layer, rows):
+    """As with a context of their own: beam search keeps one for all beams of a picture."""
+    x, context, cache = torch.randn(2 * rows, 4, 6), torch.randn(2, 5, 6), {}
+    mask = torch.rand(2, 1, 1, 5) > 0.3
+    layer(x[::rows, :1], context, mask, cache=cache)
+    output, weights = layer(x, context, mask, cache=cache, return_weights=True)
+    own = context.repeat_interleave(rows, 0), mask.repeat_interleave(rows, 0)
+    expected = layer(x, *own, return_weights=True)
+    close(output, expected[0])
+    close(weights.unflatten(2, (rows, 4)).transpose(1, 2).flatten(0, 1), expected[1])
+    cache = {}
+    layer(x[::rows, :1], context, cache=cache)  # without a mask and weights it takes another way
+    close(layer(x, context, cache=cache), layer(x, own[0]))
+    assert len(cache["key"]) == 2

@@ -60,7 +60,7 @@ def test_help_is_quick_and_shows_examples():
         assert f" {heavy}\n" not in result.stderr, f"{heavy} is imported only to print the help"
 
 
-@pytest.mark.parametrize("command", ["caption", "train", "evaluate", "data"])
+@pytest.mark.parametrize("command", ["caption", "train", "evaluate", "data", "bench"])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])
@@ -70,7 +70,7 @@ def test_every_command_has_help(command, capsys):
 
 @pytest.mark.parametrize("arguments", [
     [], ["fly"], ["caption"], ["train"], ["caption", "x.png", "--strategy", "guess"],
-    ["caption", "x.png", "--beams", "0"], ["evaluate", "--split", "test"], ["evaluate", "--scenes", "-3"],
+    ["caption", "x.png", "--beams", "0"], ["evaluate", "--split", "tests"], ["evaluate", "--scenes", "-3"],
     ["train", "--out", "x", "--steps", "many"],
     ["train", "--out", "x", "--config", "huge"]])
 def test_bad_use(arguments, capsys):
@@ -230,8 +230,8 @@ def test_the_shipped_schedule(tmp_path, monkeypatch):
     cli.main(["train", "--out", str(tmp_path), "--config", "shipped"])
     config = seen[0]
     cli.main(["train", "--out", str(tmp_path), "--config", "shipped", "--steps", "40"])
-    assert seen[1].steps == 40 and seen[1].warmup == 2, "a short run warms up for less"
-    assert (config.steps, config.batch_size, config.warmup) == (10_000, 64, 200)
+    assert (seen[1].steps, seen[1].warmup, seen[1].restarts) == (40, 2, ()), "a short run warms up for less"
+    assert (config.steps, config.batch_size, config.warmup, config.restarts) == (15_000, 64, 200, (10_000,))
     assert (config.learning_rate, config.weight_decay) == (1.2e-3, 0.05)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from mmcourse.decoding import Generated, beam_search, greedy, sample, truncate
+from mmcourse.decoding import Generated, ban_ngrams, beam_search, discourage, greedy, sample, truncate
 from mmcourse.transformer import Decoder
 
 END, START = 0, 1
@@ -58,27 +58,27 @@ def whole(tokens, max_length):
     return tokens if len(tokens) == max_length else [*tokens, END]
 
 
-def plain_greedy(toy, picture, max_length, prompt=(START,)):
+def plain_greedy(toy, picture, max_length, prompt=(START,), size=99):
     written = []
     while len(written) < max_length and END not in written:
-        log_probs = toy.log_probs(picture, written, prompt)
+        log_probs = plain_ban(toy.log_probs(picture, written, prompt), [*prompt, *written], size)
         written.append(log_probs.index(max(log_probs)))
     return written
 
 
-def plain_beams(toy, picture, max_length, beams, length_penalty):
+def plain_beams(toy, picture, max_length, beams, length_penalty, size=99):
     """Beam search with lists, without a cache, without an early stop; (score, log_prob, written)."""
     vocabulary = toy.table.size(-1)
     live, complete = [(0.0, [])], []
     for length in range(1, max_length + 1):
         candidates = []
         for log_prob, written in live:
-            following = toy.log_probs(picture, written)
+            following = plain_ban(toy.log_probs(picture, written), [START, *written], size)
             candidates += [(log_prob + following[token], [*written, token]) for token in range(vocabulary)]
         candidates.sort(reverse=True)
         complete += [c for c in candidates[:beams] if c[1][-1] == END or length == max_length]
         live = [c for c in candidates if c[1][-1] != END][:beams]
-    path = plain_greedy(toy, picture, max_length)
+    path = plain_greedy(toy, picture, max_length, size=size)
     complete.append((toy.log_prob(picture, path), path))
     return max((log_prob / len(written) ** length_penalty, log_prob, written) for log_prob, written in complete)
 
@@ -88,6 +88,13 @@ def exhaustive(toy, picture, max_length, length_penalty):
     written = [[*body, END] for n in range(max_length) for body in itertools.product(tokens, repeat=n)]
     written += [list(body) for body in itertools.product(tokens, repeat=max_length)]
     return max((toy.log_prob(picture, w) / len(w) ** length_penalty, w) for w in written)
+
+
+def plain_ban(log_probs, written, size):
+    """Log-probabilities (a list) without those that would repeat an n-gram of the list ``written``."""
+    ngrams = [written[i : i + size] for i in range(len(written) - size + 1)]
+    return [-math.inf if [*written[len(written) - size + 1 :], token] in ngrams else log_prob
+            for token, log_prob in enumerate(log_probs)]
 
 
 def never_ends(toy):
@@ -138,6 +145,18 @@ class TestGreedy:
         for picture in range(2):
             assert result.tokens[picture] == plain_greedy(toy, picture, 4, prompt[picture].tolist())
 
+    def test_a_row_that_ended_costs_nothing(self):
+        toy = Toy(batch=9, vocabulary=5, seed=2)
+        result = greedy(toy.step, toy.start, end=END, max_length=50)
+        assert sum(rows for rows, _ in toy.seen) == sum(len(whole(tokens, 50)) for tokens in result.tokens)
+
+    @pytest.mark.parametrize("size", [1, 2, 3])
+    def test_equals_the_plain_loop_without_repeated_ngrams(self, size):
+        toy = Toy(batch=9, vocabulary=6, seed=8)
+        result = greedy(toy.step, toy.start, end=END, max_length=12, no_repeat_ngram_size=size)
+        for picture in range(9):
+            assert result.tokens[picture] == strip(plain_greedy(toy, picture, 12, size=size))
+
     def test_stops_as_soon_as_all_rows_have_ended(self):
         toy = Toy(batch=5, seed=2)
         toy.table[..., END] += 3.0
@@ -185,6 +204,15 @@ class TestTruncate:
         assert torch.equal(cut[cut.isfinite()], logits[cut.isfinite()]) and torch.equal(logits, before)
         assert (cut.isfinite().sum(-1) <= 3).all() and (cut.isfinite().sum(-1) >= 1).all()
         assert torch.equal(cut.argmax(-1), logits.argmax(-1))
+
+    @pytest.mark.parametrize("shape", [(1, 2), (5, 7), (3, 31)])
+    @pytest.mark.parametrize(("top_k", "top_p"), [(1, None), (3, None), (None, 0.3), (None, 0.9), (4, 0.8), (50, 1.0)])
+    def test_equals_transformers(self, shape, top_k, top_p):
+        logits = 2 * torch.randn(shape, generator=torch.Generator().manual_seed(shape[1]), dtype=torch.float64)
+        theirs = transformers.TemperatureLogitsWarper(0.7)(None, logits.clone())
+        for warper, value in ((transformers.TopKLogitsWarper, top_k), (transformers.TopPLogitsWarper, top_p)):
+            theirs = theirs if value is None else warper(value)(None, theirs)
+        assert torch.allclose(truncate(logits / 0.7, top_k, top_p), theirs, rtol=0, atol=1e-6)
 
     def test_of_equal_logits_exactly_k_stay(self):
         assert truncate(torch.zeros(2, 6), top_k=2).isfinite().sum(-1).tolist() == [2, 2]
@@ -245,6 +273,14 @@ class TestSample:
             assert result.log_prob[picture].item() == pytest.approx(toy.log_prob(picture, written))
             assert result.score[picture].item() == pytest.approx(toy.log_prob(picture, written) / len(written))
 
+    def test_draws_from_the_cut_distribution(self):
+        logits = torch.tensor([1.0, 0.5, 0.0, -0.5, -1.0], dtype=torch.float64)
+        result = sample(lambda tokens, cache: logits.expand(len(tokens), 5), torch.ones(20000, dtype=torch.long), end=0,
+                        max_length=1, temperature=0.8, top_k=4, top_p=0.9, generator=torch.Generator().manual_seed(0))
+        counts = torch.tensor([row[0] if row else 0 for row in result.tokens]).bincount(minlength=5)
+        expected = truncate(logits / 0.8, 4, 0.9).softmax(-1)
+        assert torch.allclose(counts / 20000, expected.float(), rtol=0, atol=0.015)
+
     def test_the_best_token_only_is_greedy(self):
         toy = Toy(batch=7, vocabulary=6, seed=6)
         expected = greedy(toy.step, toy.start, end=END, max_length=8)
@@ -254,7 +290,86 @@ class TestSample:
             assert torch.equal(result.log_prob, expected.log_prob)
 
 
+class TestRepetition:
+    @pytest.mark.parametrize("penalty", [1.0, 1.3, 2.5, 0.7])
+    @pytest.mark.parametrize("shape", [(1, 3, 1), (4, 7, 5), (3, 5, 11)])  # rows, vocabulary, tokens written
+    def test_penalty_equals_transformers(self, shape, penalty):
+        rows, vocabulary, length = shape
+        generator = torch.Generator().manual_seed(vocabulary)
+        logits = torch.randn(rows, vocabulary, generator=generator, dtype=torch.float64)
+        written = torch.randint(vocabulary, (rows, length), generator=generator)
+        theirs = transformers.RepetitionPenaltyLogitsProcessor(penalty)(written, logits.clone())
+        assert torch.allclose(discourage(logits, written, penalty), theirs, rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize("size", [1, 2, 3, 4])
+    @pytest.mark.parametrize("shape", [(1, 3, 1), (40, 3, 9), (30, 2, 13), (5, 7, 2)])
+    def test_ban_equals_transformers(self, shape, size):
+        rows, vocabulary, length = shape
+        generator = torch.Generator().manual_seed(rows)
+        logits = torch.randn(rows, vocabulary, generator=generator)
+        written = torch.randint(vocabulary, (rows, length), generator=generator)
+        ours = ban_ngrams(logits, written, size)
+        theirs = transformers.NoRepeatNGramLogitsProcessor(size)(written, logits.clone())
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
+        assert ours.isinf().any() == (length >= size and shape != (5, 7, 2) or size == 1)
+
+    def test_by_hand(self):
+        logits, written = torch.tensor([[2.0, -2.0, 3.0]]), torch.tensor([[0, 1, 0]])
+        assert discourage(logits, written, 2.0).tolist() == [[1.0, -4.0, 3.0]]  # once, however often it was written
+        assert ban_ngrams(logits, written, 2).tolist() == [[2.0, -math.inf, 3.0]]  # 0 1 was there
+        assert ban_ngrams(logits, written, 0) is logits and ban_ngrams(logits, written, 4) is logits
+        assert logits.tolist() == [[2.0, -2.0, 3.0]]
+
+    def test_a_loop_ends(self):
+        table = torch.tensor([[9.0, 0.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0], [1.0, 0.0, 0.0, 5.0], [1.0, 0.0, 5.0, 0.0]])
+
+        def step(tokens, cache):
+            return table[tokens[:, -1]]
+
+        options = {"end": 0, "max_length": 8}
+        assert greedy(step, torch.tensor([1]), **options).tokens == [[2, 3, 2, 3, 2, 3, 2, 3]]
+        assert greedy(step, torch.tensor([1]), no_repeat_ngram_size=2, **options).tokens == [[2, 3, 2]]
+        assert greedy(step, torch.tensor([1]), repetition_penalty=9.0, **options).tokens == [[2, 3]]
+
+    def test_log_prob_stays_the_models(self):
+        toy = Toy(batch=9, vocabulary=4, seed=4, scale=1.5)
+        for decode, options in [(greedy, {"repetition_penalty": 3.0}), (greedy, {"no_repeat_ngram_size": 1}),
+                                (sample, {"repetition_penalty": 3.0}), (beam_search, {"no_repeat_ngram_size": 2})]:
+            result = decode(toy.step, toy.start, end=END, max_length=6, **options)
+            for picture, tokens in enumerate(result.tokens):
+                expected = toy.log_prob(picture, whole(tokens, 6))
+                assert result.log_prob[picture].item() == pytest.approx(expected)
+
+    def test_tokens_of_the_prompt_count(self):
+        toy = never_ends(Toy(batch=6, vocabulary=9, seed=5))
+        prompt = torch.tensor([[1, 4, 6]] * 6)
+        for decode in (greedy, sample, beam_search):
+            for tokens in decode(toy.step, prompt, end=END, max_length=4, no_repeat_ngram_size=1).tokens:
+                assert len({1, 4, 6, *tokens}) == 7
+
+
 class TestBeamSearch:
+    @pytest.mark.parametrize("size", [1, 2, 3])
+    def test_equals_the_plain_search_without_repeated_ngrams(self, size):
+        for seed, vocabulary, max_length in [(0, 4, 5), (1, 3, 9), (2, 6, 8)]:
+            toy = Toy(batch=10, vocabulary=vocabulary, seed=seed, scale=1.5)
+            result = beam_search(toy.step, toy.start, end=END, max_length=max_length, beams=3,
+                                 no_repeat_ngram_size=size)
+            for picture in range(10):
+                score, _, _ = plain_beams(toy, picture, max_length, 3, 1.0, size)
+                written = [START, *whole(result.tokens[picture], max_length)]  # of equal scores it may be the other one
+                ngrams = list(zip(*(written[i:] for i in range(size)), strict=False))
+                assert len(ngrams) == len(set(ngrams))
+                assert result.score[picture].item() == pytest.approx(score, abs=1e-12)
+                assert toy.log_prob(picture, written[1:]) == pytest.approx(result.log_prob[picture].item(), abs=1e-12)
+
+    def test_a_picture_that_is_done_costs_nothing(self):
+        toy = Toy(batch=12, vocabulary=5, seed=2)
+        toy.table[:6, ..., END] += 8.0
+        beam_search(toy.step, toy.start, end=END, max_length=12, beams=3)
+        rows = [rows for rows, _ in toy.seen[1:]]
+        assert rows == sorted(rows, reverse=True) and 24 >= rows[0] > rows[-1] and all(n % 4 == 0 for n in rows)
+
     @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 2.0])
     @pytest.mark.parametrize("beams", [1, 2, 3, 5])
     def test_equals_the_plain_search(self, beams, length_penalty):
@@ -424,6 +539,15 @@ class TestAgainstTransformers:
         assert result.tokens == [strip(row) for row in theirs.tolist()]
         assert len(set(map(len, result.tokens))) > 2
 
+    @pytest.mark.parametrize("options", [{"repetition_penalty": 1.4}, {"no_repeat_ngram_size": 2},
+                                         {"repetition_penalty": 1.2, "no_repeat_ngram_size": 3}])
+    def test_greedy_without_repetition(self, gpt2, options):
+        result = greedy(self.step(gpt2), self.prompts, end=0, max_length=10, **options)
+        theirs = gpt2.generate(self.prompts, attention_mask=torch.ones_like(self.prompts), do_sample=False,
+                               max_new_tokens=10, **options)[:, 3:]
+        assert result.tokens == [strip(row) for row in theirs.tolist()]
+        assert result.tokens != greedy(self.step(gpt2), self.prompts, end=0, max_length=10).tokens
+
     @pytest.mark.parametrize(("beams", "length_penalty"), [(2, 0.0), (3, 1.0), (5, 0.5), (4, 2.0)])
     def test_beam_search(self, gpt2, beams, length_penalty):
         """With ``early_stopping="never"``; theirs does not keep greedy's path, so ours may score higher."""
@@ -499,6 +623,18 @@ class TestErrors:
     def test_length_penalty(self, length_penalty):
         with pytest.raises(ValueError, match=f"length_penalty must be 0 or more .*got {length_penalty}"):
             beam_search(self.toy.step, self.toy.start, end=END, max_length=3, length_penalty=length_penalty)
+
+    @pytest.mark.parametrize("penalty", [0, -1.0, math.nan])
+    @pytest.mark.parametrize("decode", [greedy, sample])
+    def test_repetition_penalty(self, decode, penalty):
+        with pytest.raises(ValueError, match=f"repetition_penalty must be above 0, got {penalty}; 1 changes nothing"):
+            decode(self.toy.step, self.toy.start, end=END, max_length=3, repetition_penalty=penalty)
+
+    @decoders
+    @pytest.mark.parametrize("size", [-1, 2.0])
+    def test_no_repeat_ngram_size(self, decode, size):
+        with pytest.raises(ValueError, match=f"no_repeat_ngram_size must be a whole number of tokens, got {size}"):
+            decode(self.toy.step, self.toy.start, end=END, max_length=3, no_repeat_ngram_size=size)
 
     @pytest.mark.parametrize("temperature", [0, -1.0, math.nan])
     def test_temperature(self, temperature):

@@ -1,12 +1,10 @@
 """PatchExplorer and CaptionExplorer: what they refuse, what they compute, and that a keyboard alone can use them."""
 
-import json
-import shutil
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import said, says, traits
 
 from mmcourse.decoding import beam_search
 from mmcourse.figures.beams import beam_steps
@@ -104,67 +102,23 @@ def test_still_picture_stands_beside_the_live_one(figure):
 # In a browser --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not program:
-        pytest.skip("needs a browser: chromium or google-chrome")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def show(browser, tmp_path):
-    """Opens a page of a figure, 320 pixels wide, without a server; an error in its script fails the test."""
-    page = browser.new_page(viewport={"width": 320, "height": 800})
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-
-    def open_page(figure):
-        state = {key: value for key, value in figure.get_state().items() if key != "layout"}
-        text = json.dumps(state).replace("<", "\\u003c")
-        (tmp_path / "page.html").write_text(f"""<!doctype html><meta charset="utf-8">
-<style></style><div id="here"></div><script type="application/json">{text}</script><script type="module">
-const state = JSON.parse(document.querySelector("[type='application/json']").textContent);
-document.querySelector("style").textContent = state._css;
-window.module = await import(URL.createObjectURL(new Blob([state._esm], {{ type: "text/javascript" }})));
-module.default.render({{ model: {{ get: (name) => state[name], on() {{}} }}, el: document.getElementById("here") }});
-window.state = state;</script>""", encoding="utf-8")
-        page.goto((tmp_path / "page.html").as_uri())
-        page.wait_for_function("window.state")
-        return page
-
-    yield open_page
-    assert errors == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
-    page.close()
-
-
-def said(page):
-    return page.get_by_role("status").text_content()
-
-
-def test_numbers_of_patches_equal_torch(show):
-    page = show(PatchExplorer(PICTURE, positions=POSITIONS))
-    rows = torch.tensor(page.evaluate("state.positions.map((_, i) => module.cosines(state.positions, i))"))
+def test_numbers_of_patches_equal_torch(call):
+    figure = PatchExplorer(PICTURE, positions=POSITIONS)
+    rows = torch.tensor([call(figure, "cosines", figure.positions, chosen) for chosen in range(9)])
     expected = F.cosine_similarity(POSITIONS[:, None], POSITIONS[None], dim=-1)
     torch.testing.assert_close(rows, expected, atol=1e-4, rtol=0)
-    assert page.evaluate("module.cost(24, 8)") == {"columns": 3, "tokens": 9, "pairs": 81, "values": 192}
+    assert call(figure, "cost", 24, 8) == {"columns": 3, "tokens": 9, "pairs": 81, "values": 192}
 
 
-def test_numbers_of_captions_equal_torch(show):
+def test_numbers_of_captions_equal_torch(call):
     told = story()
-    page = show(CaptionExplorer([told]))
-    weights = told["attention"]
+    weights, figure = told["attention"], CaptionExplorer([told])
+    shown = traits(figure)["stories"][0]
     for layer, head, expected in [(-1, -1, weights.mean((0, 1))), (1, -1, weights[1].mean(0)), (0, 2, weights[0, 2])]:
-        rows = page.evaluate("([l, h]) => state.stories[0].words.map((_, t) => module.look(state.stories[0], t, l, h))",
-                             [layer, head])  # fmt: skip
+        rows = [call(figure, "look", shown, word, layer, head) for word in range(len(shown["words"]))]
         torch.testing.assert_close(torch.tensor(rows), expected, atol=6e-4, rtol=0)
     found, steps = search(0)
-    best = page.evaluate("(steps) => module.best(steps, steps.length - 1)", steps)
+    best = call(figure, "best", steps, len(steps) - 1)
     assert best["score"] == pytest.approx(found.score.item(), abs=1e-3)
     assert text_of(steps, best["step"], best["place"])[:-1] == found.tokens[0]
 
@@ -186,6 +140,48 @@ def test_patches_by_keyboard(show):
 def test_one_patch_and_many(show, rows, sizes):
     page = show(PatchExplorer(PICTURE, sizes=sizes, positions=torch.randn(rows, 3)))
     assert f"{rows} token" in said(page) and page.get_by_role("slider").count() == 2
+
+
+def test_patches_by_finger(show):
+    page = show(PatchExplorer(PICTURE, positions=POSITIONS), 390, has_touch=True)
+    for name in ("Patch", "Patch in the map of cosines"):
+        box = page.get_by_role("slider", name=name, exact=True).bounding_box()
+        for patch in (5, 7):
+            row, column = divmod(patch, 3)
+            x, y = (column + 0.5) / 3, (row + 0.5) / 3  # of the picture
+            page.touchscreen.tap(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
+            assert says(page, f"This is patch {patch}, in row {row} and column {column}")
+    page.get_by_role("radio", name="4", exact=True).tap()
+    assert says(page, "4 × 4 pixels") and says(page, "36 tokens")
+
+
+def test_captions_by_finger(show):
+    told = story()
+    page = show(CaptionExplorer([told, story(3)]), 390, has_touch=True)
+    for place in (1, 0):
+        page.get_by_role("radiogroup", name="Words of the caption").get_by_role("radio").nth(place).tap()
+        assert says(page, f"“{told['words'][place]}”, {place + 1} of {len(told['words'])}")
+    page.get_by_role("radio", name="How it found the words").tap()
+    page.get_by_role("button", name="Next").tap()
+    assert says(page, f"Step 2 of {len(told['steps'])}")
+    page.get_by_role("radiogroup", name="Scene").get_by_role("radio").last.tap()
+    assert says(page, "Step 1 of")
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_caption_of_one_word_and_of_a_hundred(show, count):
+    words = [*(f"word{number}" for number in range(count - 1)), "<end>"]
+    steps = [[(min(number, 1) - 1, word, -0.5 - number, "ended" if word == "<end>" else "kept")]
+             for number, word in enumerate(words)]  # fmt: skip
+    weights = torch.rand(1, 1, count, 4, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    figure = CaptionExplorer([story() | {"words": words, "attention": weights, "steps": steps}])
+    assert figure._repr_mimebundle_()[0]["image/svg+xml"]
+    page = show(figure, 320)
+    page.get_by_role("radiogroup", name="Words of the caption").get_by_role("radio").last.click()
+    assert said(page).startswith(f"The end, {count} of {count}")
+    page.get_by_role("radio", name="How it found the words").click()
+    page.get_by_role("slider", name="Step").press("End")
+    assert said(page).startswith(f"Step {count} of {count}: 1 candidates, of which 1 finished.")
 
 
 def test_captions_by_keyboard(show):

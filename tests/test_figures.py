@@ -1,81 +1,22 @@
 """The figures that answer back: their numbers are the package's, and a keyboard alone is enough to use them."""
 
-import json
-import shutil
-import subprocess
-
 import numpy as np
 import pytest
 import torch
+from conftest import drag, middle, said, says, traits
 
 from mmcourse import plotting
 from mmcourse.attention import scaled_dot_product_attention
 from mmcourse.figures.attention import AttentionExplorer, MaskExplorer
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PAPER = {"query": [0.98, 0.0], "key": [[1, 0], [0, 1], [1, 1]], "value": [[0, 10], [10, 0], [5, 20]],
          "names": ["red", "big", "car"]}  # fmt: skip
-
-
-def traits(figure):
-    """What the page receives from Python."""
-    return {name: figure.get_state()[name] for name in figure.get_state() if not name.startswith("_")
-            and name not in {"layout", "tabbable", "tooltip"}}  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def page():
-    """An empty page, 800 px wide, in the chromium of this machine."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM:
-        pytest.skip("no chromium on this machine")
-    with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser.new_page(viewport={"width": 800, "height": 900})
-        browser.close()
-
-
-def show(page, figure, width=800):
-    """Draw a figure as anywidget does: style, module, ``render`` with a model. Errors in the page fail the test."""
-    page.set_viewport_size({"width": width, "height": 900})
-    page.goto("about:blank")
-    page.set_content(f"<style>{figure._css}</style><main></main>")
-    page.evaluate("""async ([script, data]) => {
-        const module = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
-        module.default.render({ model: { get: (name) => data[name], on() {} }, el: document.querySelector("main") });
-    }""", [figure._esm, traits(figure)])
-
-
-def said(page):
-    return page.locator("[role=status]").inner_text()
-
-
-@pytest.fixture(scope="session")
-def call(tmp_path_factory, request):
-    """``call(figure, "name", argument)`` runs an exported function of the figure's script, in node or in chromium."""
-    folder, node = tmp_path_factory.mktemp("scripts"), shutil.which("node")
-
-    def run(figure, name, argument):
-        if node:
-            file = folder / f"{type(figure).__name__}.mjs"
-            file.write_text(figure._esm, encoding="utf-8")
-            code = f"import {{ {name} }} from {json.dumps(file.as_uri())};"
-            code += f"console.log(JSON.stringify({name}({json.dumps(argument)})))"
-            done = subprocess.run([node, "--input-type=module", "-e", code], capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
-            return json.loads(done.stdout)
-        return request.getfixturevalue("page").evaluate("""async ([script, name, argument]) => {
-            const file = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
-            return (await import(file))[name](argument);
-        }""", [figure._esm, name, argument])
-
-    return run
 
 
 # The arithmetic of the page is the arithmetic of the package ---------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sources", "size", "stretch"), [(1, 3, 1), (7, 1, 60), (100, 5, 0.001)])
+@pytest.mark.parametrize(("sources", "size", "stretch"), [(1, 3, 1), (7, 1, 6000), (100, 5, 0.001)])
 def test_attention_in_the_page(call, sources, size, stretch):
     generator = torch.Generator().manual_seed(sources)
     query, key, value = (torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -163,8 +104,8 @@ def test_a_still_picture_comes_with_it(figure):
 # In a browser, by keyboard -------------------------------------------------------------------------------------------
 
 
-def test_attention_by_keyboard(page):
-    show(page, AttentionExplorer(**PAPER))
+def test_attention_by_keyboard(show):
+    page = show(AttentionExplorer(**PAPER))
     assert said(page) == "“red” and “car” have the largest weight, 0.40 each. The output is (4.00, 12.00)."
     page.get_by_label("tip of the arrow query").focus()
     for _ in range(20):
@@ -183,23 +124,29 @@ def test_attention_by_keyboard(page):
     assert page.get_by_label("divide by").is_checked() and "(4.00, 12.00)" in said(page)
     page.get_by_label("tip of the arrow big").focus()
     page.keyboard.press("Shift+ArrowRight")
+    moved = page.get_by_label("tip of the arrow big").get_attribute("aria-valuetext")
+    assert moved == "0.25 to the right, 1.00 up", "with shift five times as far"
     assert "(4.00, 12.00)" not in said(page)
 
 
-def test_attention_by_pointer(page):
-    show(page, AttentionExplorer(**PAPER))
+def test_attention_by_pointer(show):
+    page = show(AttentionExplorer(**PAPER))
     box = page.locator("svg[role=group]").bounding_box()
     tip = page.get_by_label("tip of the arrow query").locator("circle").bounding_box()
     page.mouse.move(tip["x"] + tip["width"] / 2, tip["y"] + tip["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
-    page.mouse.up()
     assert said(page).startswith("All keys have the same weight: the output is the mean of the values.")
+    one = box["width"] * 76 / 320  # pixels for a length of 1
+    page.mouse.move(box["x"] + box["width"] / 2 + one / 2, box["y"] + box["height"] / 2 - one, steps=4)
+    page.mouse.up()
+    place = page.get_by_label("tip of the arrow query").get_attribute("aria-valuetext").split()
+    assert (float(place[0]), float(place[4])) == pytest.approx((0.5, 1), abs=0.02), "right, then up"
 
 
-def test_masks_by_keyboard(page):
+def test_masks_by_keyboard(show):
     words = ["the", "red", "car", "stands", "here"]
-    show(page, MaskExplorer(np.eye(5), words, words))
+    page = show(MaskExplorer(np.eye(5), words, words))
     assert said(page).startswith("Word 5 (“here”) sees words 1 to 5.")
     page.get_by_label("causal").focus()
     page.keyboard.press("Space")
@@ -213,11 +160,36 @@ def test_masks_by_keyboard(page):
     assert "may look nowhere: all its weights are zero, and so is its output." in said(page)
 
 
+def test_attention_by_finger(show):
+    page = show(AttentionExplorer(**PAPER), 390, has_touch=True)
+    tip, plane = page.get_by_label("tip of the arrow query").locator("circle"), page.locator("svg[role=group]")
+    drag(page, middle(tip), middle(plane))
+    assert says(page, "All keys have the same weight: the output is the mean of the values.")
+    page.get_by_text("Start again").tap()
+    assert says(page, "(4.00, 12.00)")
+    page.get_by_label("divide by").tap()
+    slider = page.get_by_label("width").bounding_box()
+    page.touchscreen.tap(slider["x"] + slider["width"] - 3, slider["y"] + slider["height"] / 2)
+    assert page.get_by_label("width").get_attribute("aria-valuetext") == "2048"
+    drag(page, middle(tip), [middle(tip)[0], middle(plane)[1] - 60])
+    assert says(page, "Nearly all the weight is on “car”: the softmax is saturated.")
+
+
+def test_masks_by_finger(show):
+    words = ["the", "red", "car", "stands", "here"]
+    page = show(MaskExplorer(np.eye(5), words, words), 390, has_touch=True)
+    page.get_by_label("causal").tap()
+    for grid in (page.locator("svg").nth(place).bounding_box() for place in (0, 1)):
+        for row, word in enumerate(words, 1):
+            page.touchscreen.tap(grid["x"] + 80, grid["y"] + grid["width"] * (62 + 44 * (row - 0.5)) / 296)
+            assert says(page, f"Word {row} (“{word}”) sees word")
+    drag(page, middle(page.get_by_label("padding")), (385, middle(page.get_by_label("padding"))[1]))
+    assert says(page, "may look nowhere")
+
+
 @pytest.mark.parametrize("width", [320, 1440])
 @pytest.mark.parametrize("count", [1, 100])
-def test_one_and_a_hundred_fit_the_page(page, width, count):
+def test_one_and_a_hundred_fit_the_page(show, width, count):
     rows = np.random.default_rng(count).normal(size=(count, 2))
     for figure in (AttentionExplorer([1, 0], rows, rows), MaskExplorer(rows @ rows.T, causal=True)):
-        show(page, figure, width)
-        assert said(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert said(show(figure, width))

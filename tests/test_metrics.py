@@ -3,13 +3,28 @@
 import math
 import random
 
+import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
+from scipy.stats import hmean
 
 from mmcourse.data.scenes import EmojiScenes
-from mmcourse.metrics import FactScore, bleu, cider_d, fact_score, fact_scores, rouge_l
+from mmcourse.metrics import (
+    FactScore,
+    bleu,
+    bleu_counts,
+    bleu_from_counts,
+    cider_d,
+    clip_score,
+    fact_score,
+    fact_scores,
+    ref_clip_score,
+    rouge_l,
+)
 
 
 def corpus(seed, captions, vocabulary, shortest=1):
@@ -47,6 +62,20 @@ class TestAgainstCOCO:
     def test_cider_d(self, hypotheses, references):
         assert cider_d(hypotheses, references) == theirs(Cider(), hypotheses, references)
 
+    @pytest.mark.parametrize(("metric", "scorer"), [(rouge_l, Rouge()), (cider_d, Cider())])
+    def test_each_caption(self, hypotheses, references, metric, scorer):
+        ids = dict(enumerate(references)), {i: [h] for i, h in enumerate(hypotheses)}
+        expected = scorer.compute_score(*ids)[1]
+        found = metric(hypotheses, references, each=True)
+        assert found.shape == (len(hypotheses),)
+        assert found.tolist() == pytest.approx(list(expected), rel=0, abs=1e-12)
+
+
+def test_a_large_corpus_has_cocos_values():
+    hypotheses, references = corpus(6, 900, 2000)
+    assert bleu(hypotheses, references) == theirs(Bleu(4), hypotheses, references, verbose=0)
+    assert cider_d(hypotheses, references) == theirs(Cider(), hypotheses, references)
+
 
 class TestBleu:
     def test_by_hand(self):
@@ -83,6 +112,18 @@ class TestBleu:
 
     def test_nothing_said_has_nothing(self):
         assert bleu([""], [["a b"]]) == pytest.approx([0.0] * 4, abs=1e-12)
+
+    def test_counts_by_hand(self):
+        counts = bleu_counts(["a red car the on", "x", ""], [["there is a red car on"], ["y z", "x"], ["a b"]], 3)
+        assert counts.tolist() == [[4, 2, 1, 5, 4, 3, 5, 6], [1, 0, 0, 1, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0, 0, 2]]
+
+    @pytest.mark.parametrize("part", [slice(0, 7), slice(20, 21), slice(3, 40, 2)])
+    def test_sums_of_counts_are_all_it_needs(self, part):
+        hypotheses, references = CORPORA[3]
+        counts = bleu_counts(hypotheses, references)
+        assert counts.shape == (40, 10) and counts.dtype == int
+        found = bleu_from_counts(counts[part].sum(0))
+        assert found == theirs(Bleu(4), hypotheses[part], references[part], verbose=0)
 
 
 class TestRougeL:
@@ -266,3 +307,52 @@ class TestFactScores:
         message = f"one scene for each caption, got {len(captions)} captions, {len(scenes)} scenes"
         with pytest.raises(ValueError, match=message):
             fact_scores(captions, scenes)
+
+
+class TestClipScore:
+    def test_by_hand(self):
+        # Cosines 24 / 25, -1 and 0: the length of a feature does not matter, and below 0 is 0.
+        found = clip_score([[3, 4], [1, 0], [0, 2]], [[8, 6], [-5, 0], [7, 0]])
+        assert found == pytest.approx([2.5 * 0.96, 0.0, 0.0])
+        assert clip_score([[3.0, 4.0]], [[8.0, 6.0]], weight=1) == pytest.approx([0.96])
+
+    @pytest.mark.parametrize(("items", "width", "references"), [(1, 1, 1), (5, 3, 2), (7, 65, 5)])
+    def test_against_torch_and_scipy(self, items, width, references):
+        torch.manual_seed(items)
+        image, text = torch.randn(2, items, width, dtype=torch.double)
+        others = torch.randn(items, references, width, dtype=torch.double)
+        score = 2.5 * F.cosine_similarity(image, text).clamp(min=0)
+        assert clip_score(image, text) == pytest.approx(score.numpy(), rel=0, abs=1e-12)
+        assert clip_score(image.float(), text.float()) == pytest.approx(score.numpy(), rel=0, abs=1e-5)
+        closest = F.cosine_similarity(text[:, None], others, dim=-1).max(1).values.clamp(min=0)
+        expected = hmean([score.numpy(), closest.numpy()])
+        assert ref_clip_score(image, text, others) == pytest.approx(expected, rel=0, abs=1e-12)
+
+    def test_with_references_by_hand(self):
+        # CLIPScore 2.5 * 0.8 = 2; the closest of two references has cosine 0.6: 2 * 2 * 0.6 / 2.6.
+        found = ref_clip_score([[1, 0]], [[4, 3]], [[[0, 1], [-1, 0]]])
+        assert found == pytest.approx([2.4 / 2.6])
+        assert ref_clip_score([[1, 0]], [[4, 3]], [[[0, 1]]], weight=1) == pytest.approx([2 * 0.8 * 0.6 / 1.4])
+
+    def test_either_at_zero_gives_zero(self):
+        image, text = [[1, 0], [-1, 0], [1, 0]], [[1, 0], [1, 0], [0, 1]]
+        assert ref_clip_score(image, text, [[[-1, 0]], [[1, 0]], [[-1, 0]]]).tolist() == [0.0, 0.0, 0.0]
+
+    @pytest.mark.parametrize(("first", "second"), [((3,), (3,)), ((2, 3), (2, 4)), ((2, 3), (3, 3)), ((2, 1, 3),) * 2])
+    def test_shapes(self, first, second):
+        with pytest.raises(ValueError, match=r"features must be \(I, D\), a row for each pair, got shapes"):
+            clip_score(np.ones(first), np.ones(second))
+
+    @pytest.mark.parametrize("wrong", [0.0, math.nan])
+    def test_no_direction(self, wrong):
+        good, bad = np.ones((4, 3)), np.ones((4, 3))
+        bad[2] = wrong
+        for pair in ((good, bad), (bad, good)):
+            with pytest.raises(ValueError, match="pair 2 has features of length 0 or with NaN; look at the encoder"):
+                clip_score(*pair)
+
+    def test_references_of_another_shape(self):
+        with pytest.raises(ValueError, match=r"must be \(I, M, D\), got shape \(2, 3\)"):
+            ref_clip_score(np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 3)))
+        with pytest.raises(ValueError, match=r"features must be \(I, D\)"):
+            ref_clip_score(np.ones((2, 3)), np.ones((2, 3)), np.ones((1, 2, 3)))

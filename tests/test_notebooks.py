@@ -7,8 +7,11 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from mmcourse.decoding import beam_search
+from mmcourse.source import show_source
 from tools import notebooks as tool
 
+TOP = tool.ROOT  # of the course; some tests give the tool another project
 PATHS = tool.notebooks()
 CHAPTERS = [path for path in PATHS if re.match(r"\d\d_", path.stem)]
 EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -52,6 +55,35 @@ def test_cells_are_short_and_quiet(path):
         for output in cell.get("outputs", []):
             assert output.get("name") != "stderr", f"{cell.source}\nwrites to stderr: {output.text}"
             assert output.output_type != "error" or "raises-exception" in cell.metadata.get("tags", [])
+
+
+@EACH
+def test_shown_code_fits_a_page(path):
+    for cell in read(path).cells:
+        hidden = {"remove-cell", "remove-input"} & set(cell.metadata.get("tags", []))
+        if cell.cell_type == "code" and not hidden:
+            assert all(len(line) <= 110 for line in cell.source.splitlines()), f"wider than 110:\n{cell.source}"
+
+
+# Praise and filler, and American spelling. What stands in code is left out.
+BANNED = re.compile(r"""\b(powerful|exciting|amazing|fascinating|elegant|seamless|obviously|trivially|simply|basically|
+    actually|of\ course|note\ that|in\ order\ to|delve|leverage[sd]?|cutting.edge|state.of.the.art|crucial|
+    colors?|colored|gray|behaviors?|neighbors?|centers?|labeled|modeling|\w+(?:al|im|en|gn|or|ar)iz(?:e|es|ed|ing))\b""",
+    flags=re.IGNORECASE | re.VERBOSE)  # fmt: skip
+TEXTS = [*PATHS, *(TOP / "book").glob("*.md"), *(TOP / name for name in ("index.md", "README.md"))]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_words_are_plain(path):
+    text = text_of(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
+    code = r"(?sm)^(`{3,})(?:[a-z]+)?\n.*?^\1$|`[^`]*`|\$[^$]*\$|\]\([^)]*\)"
+    text = re.sub(code, "", text)
+    assert [match[0] for match in BANNED.finditer(text)] == []
+
+
+def test_banned_words_are_found():
+    found = [match[0] for match in BANNED.finditer("Note that normalizing is, of course, simply a gray colored size.")]
+    assert found == ["Note that", "normalizing", "of course", "simply", "gray", "colored"]
 
 
 @EACH
@@ -179,6 +211,14 @@ def test_the_cell_that_installs_is_written_by_the_tool_and_changes_no_digest(pro
     assert tool.REPOSITORY in tool.INSTALL and len(tool.INSTALL.splitlines()) <= 5
 
 
+def test_the_build_says_what_is_stale_and_how_to_refresh_it(project, capsys):
+    assert tool.main(["check"]) == 1
+    report = capsys.readouterr().err
+    assert "01_try is stale" in report and "make notebooks" in report
+    recipe = re.search(r"^book:.*\n((?:\t.*\n)+)", (TOP / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert "tools/notebooks.py check" in recipe[1]
+
+
 @pytest.mark.slow
 def test_run_stamps_and_text_comes_back(project, monkeypatch, capsys):
     path = project / "notebooks" / "01_try.ipynb"
@@ -218,3 +258,7 @@ def test_old_source_on_a_page_is_found():
     ((found, now),) = tool.shown_sources(new_notebook(cells=[cell]))
     assert found is output and "def show_source" in now
     assert Path(tool.module_file("mmcourse.source")).read_text().count("\n") < 40
+
+
+def test_the_source_of_a_decorated_function_is_its_own():
+    assert show_source(beam_search).data.startswith("`mmcourse/decoding.py`")

@@ -46,6 +46,23 @@ def test_a_crowd_has_one_thing_in_each_quarter(size):
             assert left <= x0 < x1 <= left + size // 2 and top <= y0 < y1 <= top + size // 2
 
 
+def test_boxes_of_a_crowd_are_tight():
+    """Against the same background without things: little shows outside the boxes, something shows on each edge."""
+    touched, outside = [], 0
+    for scene in CROWDS:
+        rng = Random(scene.key)
+        empty = np.array(scenes.paint(rng.choice(tuple(scenes.PAINT)), 64, rng)).astype(int)
+        shown = abs(scene.image - empty).max(-1) > 24
+        for thing in scene.objects:
+            x0, y0, x1, y1 = thing.box
+            touched += [line.any() for line in (shown[y0, x0:x1], shown[y1 - 1, x0:x1],
+                                                shown[y0:y1, x0], shown[y0:y1, x1 - 1])]
+            shown[y0:y1, x0:x1] = False
+        outside += shown.sum()
+    assert np.mean(touched) > 0.95
+    assert outside < 20 * len(CROWDS), "faint edges of drawings, no more"
+
+
 def test_boxes_of_redrawn_things_are_tight():
     for seed in range(60):
         rng = Random(seed)

@@ -20,7 +20,19 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mmcourse import training
-from mmcourse.training import TrainingConfig, learning_rate_at, parameter_groups, read_log, step_indices, train
+from mmcourse.captioning import Captioner
+from mmcourse.data import Practice
+from mmcourse.data.language import vocabulary
+from mmcourse.training import TrainingConfig, cut, learning_rate_at, parameter_groups, read_log, step_indices, train
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the subprocesses: losses are equal bit for bit with as many threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class Tiny(nn.Module, PyTorchModelHubMixin):
@@ -51,10 +63,11 @@ def tiny(seed=0, **options):
     return Tiny(**options)
 
 
-def run(folder, model=None, dataset=None, resume=None, evaluate=None, objective=loss, **changes):
+def run(folder, model=None, dataset=None, resume=None, evaluate=None, objective=loss, collate=None, count=None,
+        **changes):  # fmt: skip
     settings = dict(steps=12, batch_size=4, learning_rate=0.02, warmup=2, log_every=1, save_every=5) | changes
     return train(model or tiny(), dataset or Endless(), objective, TrainingConfig(**settings), folder,
-                 resume=resume, evaluate=evaluate)
+                 resume=resume, evaluate=evaluate, collate=collate, count=count)
 
 
 def losses(folder):
@@ -82,6 +95,20 @@ def test_learning_rate_agrees_with_pytorch(steps, warmup):
         assert rates[step] == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
         optimizer.step()
         schedule.step()
+
+
+def test_after_a_restart_the_rate_falls_again_from_half():
+    config = TrainingConfig(steps=47, batch_size=1, learning_rate=0.3, warmup=5, restarts=(20, 31))
+    rates = [learning_rate_at(step, config) for step in range(47)]
+    for first, last, peak in [(5, 20, 0.3), (20, 31, 0.15), (31, 47, 0.075)]:
+        alone = TrainingConfig(steps=last - first, batch_size=1, learning_rate=peak)
+        assert rates[first:last] == pytest.approx([learning_rate_at(step, alone) for step in range(last - first)])
+
+
+@pytest.mark.parametrize("restarts", [(20, 10), (10, 10), (50,), (3,)])
+def test_a_restart_out_of_place_is_refused(restarts):
+    with pytest.raises(ValueError, match="restarts must rise|warmup must end"):
+        TrainingConfig(steps=50, batch_size=1, learning_rate=0.3, warmup=5, restarts=restarts)
 
 
 def test_only_matrices_of_layers_decay():
@@ -120,8 +147,8 @@ def test_a_finite_dataset_is_shuffled_each_epoch(length, batch_size):
 
 @pytest.mark.parametrize("changes, message", [
     (dict(steps=0), "above 0"), (dict(batch_size=-1), "above 0"), (dict(learning_rate=0.0), "above 0"),
-    (dict(clip=0), "above 0"), (dict(warmup=12), "12 of 12"), (dict(warmup=-1), "-1 of 12"),
-    (dict(mixed_precision="fp8"), "'no' or 'bf16', got 'fp8'")])
+    (dict(clip=0), "above 0"), (dict(accumulate=0), "above 0"), (dict(warmup=12), "12 of 12"),
+    (dict(warmup=-1), "-1 of 12"), (dict(mixed_precision="fp8"), "'no' or 'bf16', got 'fp8'")])
 def test_bad_settings(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         run(tmp_path, **changes)
@@ -224,6 +251,117 @@ def test_progress_is_for_terminals_only(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
+# ---- a batch in pieces, one after another: several processes do the same beside one another (below)
+
+
+@pytest.mark.parametrize("length, pieces", [(8, 2), (5, 2), (7, 3), (4, 4), (3, 1), (64, 5)])
+def test_pieces_are_neighbours_in_order(length, pieces):
+    parts = cut(list(range(length)), pieces)
+    assert len(parts) == pieces and sum(parts, []) == list(range(length))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+class Sentences:
+    """Sentences of unequal length, filled up with 0: the mean over words is no mean over sentences."""
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng(index)
+        x = torch.zeros(7, dtype=torch.long)
+        length = rng.integers(1, 8)
+        x[:length] = torch.tensor(rng.integers(1, 9, length))
+        return x, x.flip(0).sort(descending=True).values
+
+
+def next_word(model, batch):
+    x, y = batch
+    return nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten(), ignore_index=0)
+
+
+def two_terms(model, batch):
+    x, y = batch
+    return torch.stack([next_word(model, batch), model(x).square().mean()])
+
+
+def words(batch):
+    return (batch[1] != 0).sum()
+
+
+def words_and_numbers(batch):
+    return torch.stack([words(batch), torch.tensor(batch[0].numel())])
+
+
+def reader(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Embedding(9, 6), nn.Linear(6, 9))
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 5])
+@pytest.mark.parametrize("objective, count", [(next_word, words), (two_terms, words_and_numbers)])
+def test_pieces_have_the_losses_of_the_whole(tmp_path, accumulate, objective, count):
+    options = dict(dataset=Sentences(), objective=objective, count=count, batch_size=5, clip=0.3)
+    run(tmp_path / "whole", reader(), **options)
+    run(tmp_path / "pieces", reader(), accumulate=accumulate, **options)
+    assert losses(tmp_path / "pieces") == [pytest.approx(row, rel=1e-5) for row in losses(tmp_path / "whole")]
+
+
+def test_a_mean_over_samples_needs_no_count(tmp_path):
+    run(tmp_path / "whole", tiny(dropout=0), batch_size=5)
+    run(tmp_path / "pieces", tiny(dropout=0), batch_size=5, accumulate=2)
+    assert losses(tmp_path / "pieces") == [pytest.approx(row, rel=1e-5) for row in losses(tmp_path / "whole")]
+
+
+def test_without_a_count_a_mean_over_words_is_another(tmp_path):
+    run(tmp_path / "whole", reader(), Sentences(), objective=next_word)
+    run(tmp_path / "pieces", reader(), Sentences(), objective=next_word, accumulate=2)
+    assert losses(tmp_path / "pieces")[0][1] != pytest.approx(losses(tmp_path / "whole")[0][1], rel=1e-3)
+
+
+@pytest.mark.parametrize("count", [None, words_and_numbers])
+def test_several_terms_are_summed(tmp_path, count):
+    run(tmp_path / "terms", reader(), Sentences(), objective=two_terms, count=count)
+    run(tmp_path / "sum", reader(), Sentences(), objective=lambda *both: two_terms(*both).sum())
+    assert losses(tmp_path / "terms") == [pytest.approx(row, rel=1e-6) for row in losses(tmp_path / "sum")]
+
+
+def test_each_piece_has_its_own_dropout(tmp_path):
+    """The two samples of a batch are equal: with the same random numbers the pieces would be equal too."""
+    seen = []
+
+    def watched(model, batch):
+        seen.append(model(batch[0]).detach())
+        return loss(model, batch)
+
+    run(tmp_path, tiny(), [(3, 1.0), (3, 1.0)], objective=watched, steps=3, batch_size=2, warmup=0, accumulate=2)
+    assert len(seen) == 6 and not any(torch.equal(seen[i], seen[i + 1]) for i in range(0, 6, 2))
+
+
+def test_the_captioner_in_pieces(tmp_path, monkeypatch):
+    """Two terms over unequal numbers of words and cells, and half of the pictures have no caption."""
+    monkeypatch.setattr("mmcourse.captioning.restyle", lambda pixels: pixels)
+    for accumulate in (1, 2):
+        train_captioner(tmp_path / str(accumulate), accumulate=accumulate)
+    assert losses(tmp_path / "1") == [pytest.approx(row, rel=1e-5) for row in losses(tmp_path / "2")]
+    model = captioner().eval()
+    batch = model.collate([Practice()[index] for index in range(6)])
+    torch.testing.assert_close(model.loss(batch), model.terms(batch).sum())
+
+
+def captioner():
+    torch.manual_seed(0)
+    return Captioner(vocabulary(), width=8, heads=2, decoder_layers=1, channels=[8, 8, 8], blocks=[0, 0, 0])
+
+
+def train_captioner(folder, **changes):
+    model = captioner()
+    return run(folder, model, Practice(), objective=Captioner.terms, collate=model.collate, count=model.counts,
+               **{"steps": 3, "batch_size": 6, "learning_rate": 1e-3} | changes)
+
+
+def test_a_batch_has_a_sample_for_each_piece(tmp_path):
+    with pytest.raises(ValueError, match="batch_size must be at least 5.* accumulate 5, got 4"):
+        run(tmp_path, accumulate=5)
+
+
 # ---- going on
 
 
@@ -298,6 +436,33 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, value, log_every):
     run(tmp_path)
     run(tmp_path / "other")
     assert losses(tmp_path)[-1] == losses(tmp_path / "other")[-1] or log_every != 1
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+                                   MemoryError("Unable to allocate 9 PiB for an array"), None])
+def test_out_of_memory(tmp_path, error):
+    """None asks PyTorch for what no machine has."""
+    count = [0]
+
+    def greedy(model, batch):
+        count[0] += 1
+        if count[0] < 8:
+            return loss(model, batch)
+        if error:
+            raise error
+        return torch.empty(2**55).sum()
+
+    with pytest.raises(MemoryError, match="batch_size 4 and accumulate 1: take a smaller batch_size, or accumulate=2"):
+        run(tmp_path, objective=greedy)
+    assert saved_step(tmp_path) == 5
+
+
+def test_other_errors_pass_unchanged(tmp_path):
+    def wrong(model, batch):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="^mat1 and mat2"):
+        run(tmp_path, objective=wrong)
 
 
 def test_missing_checkpoint(tmp_path):
@@ -396,21 +561,28 @@ def test_a_failing_export_leaves_the_last_model(tmp_path, monkeypatch, error):
 # ---- runs in a process of their own, killed, interrupted and out of space
 
 
-def start(folder, **changes):
+LAUNCH = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+          "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0")  # fmt: skip
+
+
+def start(folder, *launch, **changes):
     """Train in a subprocess; ``changes`` are settings, and of ``main`` below."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(training.__file__).parents[1])}
-    return subprocess.Popen([sys.executable, __file__, str(folder), json.dumps(changes)], env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, *launch, __file__, str(folder), json.dumps(changes)],
+                            env=environment | {"CUDA_VISIBLE_DEVICES": ""}, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
 
 
-def main(folder, kills=(), limit=0, pause=0.0, **changes):
-    """Train in ``folder``. With ``kills``, children do it, in a folder for each list of numbers.
+def main(folder, kills=(), limit=0, pause=0.0, jobs=False, **changes):
+    """Train in ``folder``, or do the ``jobs``. With ``kills``, children train, in a folder for each list of numbers.
 
     A child dies by SIGKILL at the event that its number names, and the next one goes on; the last one lives.
     """
     torch.set_num_threads(1)
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if jobs:
+        return do_jobs(Path(folder))
     if not kills:
         return run(folder, objective=lambda *both: time.sleep(pause) or loss(*both), **changes)
     run(Path(folder) / "warm", steps=3)  # so that the children find everything imported
@@ -470,6 +642,122 @@ def test_interrupted_it_finishes_the_step_and_goes_on(tmp_path):
     run(tmp_path / "whole", **settings)
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# ---- two processes
+
+
+class Branched(Tiny):
+    """``extra`` serves some samples only, ``never`` none: a process has gradients that the other has not."""
+
+    def __init__(self):
+        super().__init__(dropout=0.0)
+        self.extra, self.never = nn.Linear(6, 6), nn.Linear(6, 6)
+
+    def forward(self, x):
+        seen = self.embedding(x)
+        return self.layers(seen + self.extra(seen) * (x == 3)[:, None] if (x == 3).any() else seen).squeeze(-1)
+
+
+def branched():
+    torch.manual_seed(0)
+    return Branched()
+
+
+def do_jobs(folder):
+    """What both processes of the launch do; each writes what it saw."""
+    rank = int(os.environ["RANK"])
+    job = lambda name, *arguments, **options: (name, run(folder / name, *arguments, **options))  # noqa: E731
+    said = dict([
+        job("plain", tiny(dropout=0, seed=7 * rank), batch_size=5, evaluate=lambda model: {"rank": rank}),
+        job("words", reader(), Sentences(), objective=two_terms, count=words_and_numbers, batch_size=5, clip=0.3),
+        job("dropout", tiny(), batch_size=6),
+        job("shuffled", tiny(dropout=0), [(x % 11, float(x)) for x in range(9)], workers=1),
+        job("branches", branched()), job("onward", tiny(seed=5 + rank), Broken(10**9), save_every=4)])  # fmt: skip
+    train_captioner(folder / "captioner")
+    messages = []
+    for place, model, options in ((folder / "cut", tiny(), {"objective": explode_at(8)}),
+                                  (folder / ("apart" if rank else "plain"), tiny(dropout=0), {"batch_size": 5})):
+        try:
+            run(place, model, **options)
+        except (FloatingPointError, ValueError) as error:
+            messages.append(f"{type(error).__name__} {error}")
+    (folder / f"rank-{rank}.json").write_text(json.dumps([said, messages, os.environ.get("WORLD_SIZE")]))
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """A folder in which two processes, started by `accelerate launch`, did the jobs."""
+    folder = tmp_path_factory.mktemp("two")
+    with pytest.raises(RuntimeError, match="cut off"):  # one process begins, two go on
+        run(folder / "onward", dataset=Broken(4 * 7), accumulate=2, save_every=4)
+    child = start(folder, *LAUNCH, jobs=True)
+    output, error = child.communicate(timeout=600)
+    assert child.returncode == 0, output + error
+    return folder, [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def near(first, second):
+    assert losses(first) == [pytest.approx(row, rel=1e-5) for row in losses(second)]
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(two, tmp_path):
+    """Equal shares or not, a mean over samples or over words; the dropout is that of as many pieces in one process."""
+    folder, facts = two
+    assert [world for _, _, world in facts] == ["2", "2"]
+    run(tmp_path / "plain", tiny(dropout=0), batch_size=5)
+    options = dict(objective=two_terms, count=words_and_numbers, batch_size=5, clip=0.3)
+    run(tmp_path / "words", reader(), Sentences(), **options)
+    run(tmp_path / "dropout", batch_size=6, accumulate=2)
+    run(tmp_path / "shuffled", tiny(dropout=0), [(x % 11, float(x)) for x in range(9)])
+    run(tmp_path / "branches", branched())
+    train_captioner(tmp_path / "captioner", accumulate=2)
+    for name in ("plain", "words", "dropout", "shuffled", "branches", "captioner"):
+        near(folder / name, tmp_path / name)
+    never = [Path(path) / "branches" / "model.safetensors" for path in (folder, tmp_path)]
+    with safe_open(never[0], "pt") as two_, safe_open(never[1], "pt") as one:
+        assert torch.equal(two_.get_tensor("never.weight"), one.get_tensor("never.weight"))
+        torch.testing.assert_close(two_.get_tensor("extra.weight"), one.get_tensor("extra.weight"))
+
+
+@pytest.mark.slow
+def test_process_0_writes_and_all_return_the_same(two):
+    folder, ((said, *_), (other, *_)) = two
+    assert said == other and said["plain"] == read_log(folder / "plain") and said["plain"][-1]["rank"] == 0
+    assert len(list((folder / "plain").glob("events.out.tfevents*"))) == 1
+
+
+@pytest.mark.slow
+def test_from_one_process_to_two_and_back(two, tmp_path):
+    folder, _ = two
+    run(tmp_path / "whole", accumulate=2)
+    near(folder / "onward", tmp_path / "whole")
+    assert saved_step(folder / "cut") == 5
+    run(folder / "cut", accumulate=2)
+    near(folder / "cut", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_both_processes_say_what_went_wrong(two):
+    folder, facts = two
+    for _, (bad_loss, apart), _ in facts:
+        assert bad_loss.startswith("FloatingPointError step 8") and "lower the learning rate" in bad_loss
+        assert "begin after steps [12, 0]" in apart and "on a disk that all of them share" in apart
+    assert not (folder / "apart" / training.CHECKPOINT).exists()
+
+
+@pytest.mark.slow
+def test_two_processes_interrupted_finish_the_step(tmp_path):
+    child = start(tmp_path / "run", *LAUNCH, pause=0.2, steps=60, save_every=0)
+    wait_for_rows(tmp_path / "run", 3)
+    child.send_signal(signal.SIGINT)
+    _, error = child.communicate(timeout=300)
+    step = saved_step(tmp_path / "run")
+    assert 3 <= step < 60 and f"stopped after step {step} of 60" in error
+    run(tmp_path / "run", steps=60, save_every=0, accumulate=2)
+    run(tmp_path / "whole", steps=60, accumulate=2)
+    near(tmp_path / "run", tmp_path / "whole")
 
 
 def wait_for_rows(folder, count):

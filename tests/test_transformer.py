@@ -67,6 +67,14 @@ def test_sinusoidal_positions_follow_the_formula():
     assert sinusoidal_positions(3, 4).dtype == torch.float32
 
 
+def test_dot_product_of_positions_knows_their_distance_only():
+    for width in (2, 6, 32):
+        products = sinusoidal_positions(40, width) @ sinusoidal_positions(40, width).T
+        for p, q in [(0, 0), (3, 1), (7, 39), (39, 30)]:
+            waves = [math.cos((p - q) * 10000 ** (-2 * i / width)) for i in range(width // 2)]
+            assert products[p, q].item() == pytest.approx(sum(waves), abs=1e-9)
+
+
 def test_an_odd_width_has_no_positions():
     with pytest.raises(ValueError, match=r"^width must be even, .* got 7\. Use 8\.$"):
         sinusoidal_positions(3, 7)
@@ -298,3 +306,18 @@ def test_float32_is_close_enough(B, T, S, D, H, hidden):
         for _ in stack.layers:
             expected = other(expected, *inputs[1:], **masks)
         close(stack(*inputs), stack.norm(expected), 1e-5)
+
+
+def test_reorder_leaves_what_beams_share(decoder):
+    x, memory, cache = torch.randn(6, 7, 6), torch.randn(3, 5, 6), {}
+    decoder(x[::2, :2], memory, cache=cache)
+    reorder(cache, torch.arange(3).repeat_interleave(2), torch.arange(3))
+    own = [entry["cross"]["key"] for entry in cache.values()]
+    index = torch.tensor([1, 0, 3, 3, 4, 4])  # within each pair
+    reorder(cache, index, torch.arange(3))
+    assert all(entry["cross"]["key"] is key for entry, key in zip(cache.values(), own, strict=True))
+    close(decoder(x[:, 2:], memory, cache=cache), decoder(torch.cat([x[[0, 0, 2, 2, 4, 4], :2], x[:, 2:]], 1),
+                                                          memory.repeat_interleave(2, 0))[:, 2:])
+    reorder(cache, torch.tensor([0, 1, 5, 4]), torch.tensor([0, 2]))  # the second pair is done
+    assert [len(entry["cross"]["key"]) for entry in cache.values()] == [2] * len(cache)
+    assert [len(entry["self"]["key"]) for entry in cache.values()] == [4] * len(cache)

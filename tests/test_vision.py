@@ -1,5 +1,9 @@
 """The vision encoders: pixels in their range, patches in their order, and a ViT that equals that of transformers."""
 
+import ast
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -241,3 +245,17 @@ def test_pictures_of_every_size_share_the_weights_of_conv_encoder():
     model = ConvEncoder(6).eval()
     for rows, columns in ((1, 1), (3, 2), (2, 5)):
         assert model(torch.randn(1, 3, rows * model.stride, columns * model.stride)).shape == (1, rows * columns, 6)
+
+
+def test_distance_of_pictures_in_the_chapter_is_its_formula():
+    """The function as the chapter has it, in notebooks/05_vision.ipynb."""
+    path = Path(__file__).resolve().parent.parent / "notebooks" / "05_vision.ipynb"
+    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    (cell,) = (ast.parse(text) for text in cells if "def distances(" in text)
+    names = {"torch": torch}
+    function = next(part for part in cell.body if isinstance(part, ast.FunctionDef) and part.name == "distances")
+    exec(ast.unparse(function), names)
+    for count, others, numbers in [(1, 1, 1), (3, 5, 7), (4, 2, 12)]:
+        a, b = torch.randn(count, numbers), torch.randn(others, numbers)
+        expected = ((a[:, None] - b) ** 2).mean(-1).sqrt()
+        close(names["distances"](a, b), expected, 1e-6)

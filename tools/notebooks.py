@@ -108,7 +108,7 @@ def modules(cells):
 
 
 def data_files(names):
-    """The files that modules of these names read: the drawings, and the captioner's weights.
+    """The files that modules of these names read: the drawings, the photographs, and the captioner's weights.
 
     Not the scripts of figures: they leave Python's outputs as they are, see ``shown_scripts``.
     """
@@ -117,6 +117,8 @@ def data_files(names):
     files = [path for path in files if path.suffix not in words and "LICENSE" not in str(path).upper()]
     ours = {path for path in files if (PACKAGE / "data") in path.parents}
     wanted = ours if any(name.startswith("mmcourse.data") for name in names) else set()
+    if "mmcourse.data.photographs" not in names:
+        wanted = {path for path in wanted if PACKAGE / "data" / "photographs" not in path.parents}
     return sorted(wanted | (set(files) - ours if "mmcourse.captioning" in names else set()))
 
 
@@ -284,6 +286,8 @@ def main(arguments=None):
         else:
             problems += [f"{path.stem} {fault}" for fault in faults(load(path))]
     problems = list(filter(None, problems))
+    if problems and options.command == "check":
+        problems.append("The pages show what these notebooks gave before. To execute them again: make notebooks")
     print("\n".join(problems) or "every notebook is up to date", file=sys.stderr if problems else sys.stdout)
     return bool(problems)
 

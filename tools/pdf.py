@@ -21,11 +21,8 @@ BROWSERS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stabl
 
 
 def find_browser():
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not found:
-        raise SystemExit("The PDF is printed by Chromium or Chrome, and neither was found. Install one, or name it: "
-                         "CHROMIUM=/path/to/chromium make pdf")
-    return found
+    """The program of Chromium or Chrome, or None. The tests of pages and figures run in it too."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def number_contents(soup, pdf):
@@ -47,6 +44,9 @@ def print_page(browser, page, pdf):
 
 def main(build=ROOT / "_build"):
     browser = find_browser()
+    if not browser:
+        raise SystemExit("The PDF is printed by Chromium or Chrome, and neither was found. Install one, or name it: "
+                         "CHROMIUM=/path/to/chromium make pdf")
     sphinx = [Path(sys.executable).with_name("jupyter-book"), "build", ROOT, "--path-output", build.parent]
     subprocess.run([*sphinx, "--builder", "singlehtml", "-n", "-W", "--keep-going", "--quiet"], check=True)
     print(f"The book as a PDF: {typeset(browser, build / 'singlehtml', build / 'pdf' / 'mmcourse.pdf').as_uri()}")

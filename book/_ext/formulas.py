@@ -27,7 +27,9 @@ class Formulas(SphinxDirective):
         lines = ["| number | formula | code and proof |", "|---|---|---|"]
         lines += [f"| {{eq}}`{row['label']}` | {row['says']} | {code(row)}<br>{proof(row)} |"
                   for row in rows() if row["label"].split("-")[1] == self.arguments[0]]  # fmt: skip
-        return self.parse_text_to_nodes("\n".join(lines))
+        (table,) = self.parse_text_to_nodes("\n".join(lines))
+        table["classes"].append("formulas")
+        return [table]
 
 
 def code(row):

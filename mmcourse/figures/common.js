@@ -100,7 +100,8 @@ function onDrag(handle, svg, onMove) {
     const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
     onMove(point.x, point.y);
   };
-  handle.style.touchAction = "none"; // a finger on the handle moves it; elsewhere it scrolls the page
+  // A finger on the handle moves it, and elsewhere scrolls the page. (CSS's touch-action does nothing on parts of an SVG.)
+  handle.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   handle.addEventListener("pointerdown", (event) => {
     event.preventDefault();
     handle.setPointerCapture(event.pointerId);

@@ -1,0 +1,353 @@
+"""The assignments and their graders: solution, empty notebook, wrong answers, bad files, and a class of thirty."""
+
+import copy
+import csv
+import re
+import shutil
+import sqlite3
+import sys
+import unicodedata
+
+import nbformat
+import numpy as np
+import pytest
+
+from tools import apart, grading, samples
+from tools import assignments as tool
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="grading needs limits that Windows does not have")
+PATHS = tool.assignments()
+EACH = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A1 as nbgrader releases it now."""
+    return nbformat.read(tool.release(PATHS["A1"], tmp_path_factory.mktemp("course")), as_version=4)
+
+
+@pytest.fixture(scope="module")
+def source():
+    return tool.read_source(PATHS["A1"])
+
+
+def answers_of(notebook):
+    return {tool.name_of(cell): cell.source for cell in notebook.cells if tool.is_answer(cell)}
+
+
+# One source ----------------------------------------------------------------------------------------------------------
+
+
+@EACH
+def test_the_students_notebook_is_what_the_source_gives(path, tmp_path):
+    made = tool.release(path, tmp_path).read_bytes()
+    assert made == path.with_suffix(".ipynb").read_bytes(), "Run: python -m tools.assignments build"
+
+
+@EACH
+def test_the_students_notebook_gives_nothing_away(path):
+    text = path.with_suffix(".ipynb").read_text(encoding="utf-8")
+    assert "HIDDEN TESTS" not in text and "SOLUTION" not in text and "ref_" not in text and "{{parts" not in text
+    for cell in nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells:
+        if tool.is_answer(cell):
+            assert ("raise NotImplementedError" if cell.cell_type == "code" else "YOUR ANSWER HERE") in cell.source
+
+
+@EACH
+def test_points_and_times_add_up(path):
+    notebook = tool.read_source(path)
+    stated, counted, minutes = [], [], 0
+    for cell in notebook.cells:
+        for _, _, points, time, _ in re.findall(tool.PART, cell.source, flags=re.MULTILINE):
+            stated.append(int(points))
+            counted.append(0)
+            minutes += int(time)
+        if counted:
+            counted[-1] += cell.metadata.get("nbgrader", {}).get("points", 0)
+    assert stated == counted and sum(stated) == 100
+    assert 180 <= minutes <= 300
+
+
+@EACH
+def test_visible_checks_are_short(path):
+    for cell in tool.read_source(path).cells:
+        if tool.name_of(cell).endswith("-tests"):
+            assert len(cell.source.splitlines()) <= 9, cell.source
+
+
+# Graders under test --------------------------------------------------------------------------------------------------
+
+
+@EACH
+@pytest.mark.parametrize("seed", [0, 1, 4711])
+def test_the_solution_passes_every_test_on_any_seed(path, seed):
+    assert tool.failed_tests(path, {}, seed) == []
+
+
+@EACH
+def test_the_empty_notebook_passes_none(path):
+    empty = answers_of(nbformat.read(path.with_suffix(".ipynb"), as_version=4))
+    tests = [tool.name_of(cell) for cell in tool.read_source(path).cells if apart.is_test(cell)]
+    assert tool.failed_tests(path, empty, tests=tests) == tests
+
+
+@EACH
+def test_wrong_answers_lose_points(path):
+    rows = tool.try_wrong_answers(path)
+    for name in {row[0] for row in rows}:
+        assert sum(row[0] == name for row in rows) >= 12, f"only a few wrong answers for {name}"
+    left = tool.survivors(rows)
+    assert len(left) <= 0.05 * len(rows), f"not noticed: {left}"
+    table = path.with_name(f"{path.stem.split('_')[0]}_wrong_answers.csv").read_text(encoding="utf-8")
+    assert tool.as_csv(rows) == table, "the table in the book is old. Run: python -m tools.assignments build"
+
+
+@EACH
+def test_a_mistake_costs_once(path):
+    names = tool.wrong_answers(path)
+    for name in names:
+        wrong = names[name]["returns nothing"]
+        unseen = [f"{other}-hidden" for other in names if other != name]
+        assert tool.failed_tests(path, {name: wrong}, tests=unseen) == []
+
+
+# Checks that teach ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checks():
+    space = {"__name__": "__main__"}
+    exec((tool.FOLDER / "checks.py").read_text(encoding="utf-8"), space)
+    exec("def double(x): return 2 * x", space)
+    return space
+
+
+def message(checks, code, *arguments, **options):
+    exec(code, checks)
+    with pytest.raises(checks["CheckFailed"]) as failure:
+        checks["check"](checks["double"], *arguments, **options)
+    return str(failure.value)
+
+
+ONES = np.ones((2, 3))
+
+
+def test_a_right_answer_passes(checks):
+    checks["check"](checks["double"], ONES, gives=2 * ONES)
+    checks["check"](checks["double"], ONES, gives=lambda x: x + x)
+
+
+def test_a_failing_check_says_what_was_expected_and_what_came(checks):
+    said = message(checks, "def double(x): return x[0]", ONES, gives=2 * ONES, hint="twice")
+    assert "double with (2, 3): the shape is wrong" in said and "hint: twice" in said
+    assert "expected: shape (2, 3)" in said and "got:      shape (3,)" in said
+    assert "6 of 6 numbers are wrong" in message(checks, "def double(x): return x", ONES, gives=2 * ONES)
+    assert "NaN" in message(checks, "def double(x): return x * np.nan", ONES, gives=2 * ONES)
+    assert "wrong kind, bool" in message(checks, "def double(x): return x > 0", ONES, gives=2 * ONES)
+    assert "not a NumPy array" in message(checks, "def double(x): return None", ONES, gives=2 * ONES)
+    assert "must return 2 results" in message(checks, "def double(x): return x", ONES, gives=(ONES, ONES))
+    assert "result 2 of 2" in message(checks, "def double(x): return x, 2 * x", ONES, gives=(ONES, ONES))
+    assert "not written yet" in message(checks, "def double(x): raise NotImplementedError()", ONES, gives=ONES)
+
+
+def test_a_check_notices_changed_inputs_and_other_libraries(checks):
+    inside = "def double(x):\n    x *= 2\n    return x"
+    assert "changes what it is given" in message(checks, inside, ONES, gives=2 * ONES)
+    for call in ("json.dumps(1)", "[json.dumps(1)]", "__import__('json').dumps(1)", "sys._getframe()", "os.getpid()"):
+        code = f"import json, os, sys\ndef double(x):\n    {call}\n    return 2 * x"
+        assert "only Python and NumPy" in message(checks, code, ONES, gives=2 * ONES), call
+    caught = """
+import json
+def double(x):
+    try:
+        json.dumps(1)
+    except BaseException:
+        pass
+    return 2 * x
+"""
+    assert "calls json" in message(checks, caught, ONES, gives=2 * ONES)
+
+
+def test_a_check_allows_what_numpy_offers(checks):
+    exec("""
+import copy, itertools, math
+def double(x):
+    for index in itertools.product(*map(range, x.shape)):
+        math.sqrt(abs(x[index]))
+    y = np.einsum("ij->ij", copy.deepcopy(x)) + np.linalg.norm(x) * 0
+    y = y + np.where(x > 0, x, 0).sum(-1, keepdims=True) * 0 + np.stack([dict.fromkeys("a", y)["a"]]).sum(0)
+    return np.concatenate([y], axis=-1).reshape(2, 3) + np.full_like(y, 0)
+""", checks)  # fmt: skip
+    checks["check"](checks["double"], ONES, gives=2 * ONES)
+
+
+# Files that come in --------------------------------------------------------------------------------------------------
+
+
+def test_answers_are_found_wherever_they_are(source, empty):
+    full = answers_of(samples.fill(empty, answers_of(source)))  # without the marks around solutions
+    right = [cell.source for cell in grading.rebuild(source, empty, samples.fill(empty, full))[0].cells]
+    handed = samples.fill(empty, full)
+    handed.cells = handed.cells[::-1]
+    shuffled, notes = grading.rebuild(source, empty, handed)
+    assert [cell.source for cell in shuffled.cells] == right and any("order" in note for note in notes)
+    renamed = samples.fill(empty, full)
+    for cell in filter(tool.is_answer, renamed.cells):
+        cell.metadata["nbgrader"]["grade_id"] += "-copy"
+    rebuilt, notes = grading.rebuild(source, empty, renamed)
+    assert [cell.source for cell in rebuilt.cells] == right and any("lost its name" in note for note in notes)
+    bare = nbformat.reads(nbformat.writes(samples.without_metadata(samples.fill(empty, full))), as_version=4)
+    code = {name: text for name, text in answers_of(grading.rebuild(source, empty, bare)[0]).items() if "def" in text}
+    assert code == {name: text for name, text in full.items() if "def" in text}
+
+
+def test_tests_are_the_graders_own(source, empty):
+    handed = samples.fill(empty, {})
+    for cell in handed.cells:
+        if apart.is_test(cell):
+            cell.source = "pass"
+    handed.cells = [cell for cell in handed.cells if tool.name_of(cell) != "attention-tests"]
+    built, notes = grading.rebuild(source, empty, handed)
+    ours = {tool.name_of(cell): cell.source for cell in source.cells if apart.is_test(cell)}
+    assert {tool.name_of(cell): cell.source for cell in built.cells if apart.is_test(cell)} == ours
+    assert any("softmax-tests was changed" in note for note in notes)
+
+
+def test_copied_and_added_cells(source, empty):
+    handed = samples.fill(empty, {"softmax": "def softmax(scores):\n    return helper(scores)"})
+    place = next(number for number, cell in enumerate(handed.cells) if tool.name_of(cell) == "softmax")
+    stub = copy.deepcopy(empty.cells[place])
+    stub.id = "copied"
+    added = nbformat.v4.new_code_cell("def helper(scores):\n    return scores")
+    handed.cells[place:place] = [added]
+    handed.cells.append(stub)
+    built, notes = grading.rebuild(source, empty, handed)
+    assert "helper(scores)" in answers_of(built)["softmax"] and any("two cells" in note for note in notes)
+    texts = [cell.source for cell in built.cells]
+    assert texts.index(added.source) < texts.index(answers_of(built)["softmax"])
+
+
+HEAD = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": '
+BROKEN = {"": "not a notebook", "no JSON": "not a notebook", "[1]": "not a notebook", "{}": "not a notebook",
+          '{"nbformat": 4, "cells": 3}': "not a notebook", HEAD + '[{"a": 1}]}': "not a notebook",
+          HEAD + "[]}": "no cells"}
+
+
+@pytest.mark.parametrize("text, why", BROKEN.items())
+def test_files_that_are_no_notebooks(text, why, tmp_path):
+    (tmp_path / "A1.ipynb").write_text(text, encoding="utf-8")
+    notebook, said = grading.read_submission(tmp_path / "A1.ipynb")
+    assert notebook is None and why in said
+
+
+def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(grading, "LARGEST", 10)
+    (tmp_path / "A1.ipynb").write_text("x" * 11)
+    assert "clear its outputs" in grading.read_submission(tmp_path / "A1.ipynb")[1]
+
+
+def test_students_are_folders_and_the_newest_file_counts(tmp_path):
+    for form in ("NFC", "NFD"):
+        folder = tmp_path / unicodedata.normalize(form, "Zoë Å")
+        folder.mkdir()
+        (folder / f"{form}.ipynb").write_text("")
+        (folder / "timestamp.txt").write_text("2026-10-05 10:00" if form == "NFC" else "2026-10-04 10:00:00 CET")
+    found = grading.collect(tmp_path)
+    assert list(found) == [unicodedata.normalize("NFC", "Zoë Å")]
+    assert [path.name for path in found[unicodedata.normalize("NFC", "Zoë Å")]] == ["NFD.ipynb", "NFC.ipynb"]
+
+
+def test_a_missing_or_empty_inbox(tmp_path):
+    with pytest.raises(SystemExit, match="There is no folder"):
+        grading.grade(tmp_path, "A1")
+    (tmp_path / "inbox" / "A1").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="holds no student"):
+        grading.grade(tmp_path, "A1")
+    with pytest.raises(SystemExit, match="There is no assignment A9; there are A1"):
+        grading.grade(tmp_path, "A9")
+
+
+def test_a_gradebook_that_cannot_be_used(tmp_path):
+    tool.release(PATHS["A1"], tmp_path)
+    book = tmp_path / "gradebook.db"
+    grading.check_gradebook(book)
+    with sqlite3.connect(book) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(SystemExit, match="in use by another program"):
+            grading.check_gradebook(book)
+    with sqlite3.connect(book) as other:
+        other.execute("UPDATE alembic_version SET version_num = 'abc'")
+    with pytest.raises(SystemExit, match="made by another version of nbgrader .abc.*nbgrader db upgrade"):
+        grading.check_gradebook(book)
+    book.write_text("not a database, but long enough to be taken for one by its size" * 20)
+    with pytest.raises(SystemExit, match="not a gradebook"):
+        grading.check_gradebook(book)
+
+
+# A class of thirty ---------------------------------------------------------------------------------------------------
+
+# Out of 90 for code. Where one function is wrong, visible tests of later ones that call it fail too.
+POINTS = {
+    "amina": 90, "ben": 90, "chiara": 74, "dmitri": 49, "efua": 25, "farid": 8, "grace": 0, "hana": 82, "ivan": 79,
+    "jun": 82, "karim": 84, "lena": 73, "mateo": 82, "nora": 84, "oscar": 76, "pablo": 0, "priya": 49, "quentin": 90,
+    "rosa": 90, "sami": 67, "tova": 73, "umar": 68, "vera": 69, "wei": 0, "xenia": 0, "yusuf": 90, "zoë müller": 90,
+    "Émile Ångström": 90, "李 小龙": 90, "o'neil, anna": 90,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("class")
+    samples.write_samples(folder)
+    rows = grading.grade(folder, "A1", due="2026-10-09 18:00", show=lambda _: None)
+    return folder, {row["student"]: row for row in rows}
+
+
+@pytest.mark.slow
+def test_thirty_submissions_get_their_points(graded):
+    assert {student: row["points"] for student, row in graded[1].items()} == POINTS
+
+
+@pytest.mark.slow
+def test_every_student_has_feedback_and_a_row(graded):
+    folder, rows = graded
+    with (folder / "A1.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert [row["student"] for row in csv.DictReader(file)] == sorted(rows)
+    for student in rows:
+        assert (folder / "feedback" / student / "A1" / "A1_attention.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_grades_do_not_depend_on_the_others(graded, tmp_path):
+    folder, rows = graded
+    for student in ("umar", "hana", "李 小龙"):
+        shutil.copytree(folder / "inbox" / "A1" / student, tmp_path / "inbox" / "A1" / student)
+    alone = grading.grade(tmp_path, "A1", workers=1, show=lambda _: None)
+    assert len(alone) == 3
+    for row in alone:
+        assert row["points"] == rows[row["student"]]["points"]
+
+
+@pytest.mark.slow
+def test_points_given_by_a_person_stay_and_are_exported(graded):
+    from nbgrader.api import Gradebook
+
+    folder, rows = graded
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as gradebook:
+        grade = gradebook.find_grade("why_the_scale", "A1_attention", "A1", "amina")
+        grade.manual_score, grade.needs_manual_grade = 7, False
+        gradebook.db.commit()
+    again = {row["student"]: row for row in grading.export(folder, "A1")}
+    assert again["amina"]["points"] == rows["amina"]["points"] + 7 and again["amina"]["to grade by hand"] == ""
+    assert again["wei"]["notes"] == rows["wei"]["notes"]
+
+
+@pytest.mark.slow
+def test_notes_say_what_was_unusual(graded):
+    rows = graded[1]
+    expected = {"wei": "not a notebook", "xenia": "no cells", "priya": "kernel died", "pablo": "killed",
+                "yusuf": "not in their order", "zoë müller": "lost its name", "vera": "was changed",
+                "o'neil, anna": "2 notebooks"}
+    for student, words in expected.items():
+        assert words in rows[student]["notes"], rows[student]["notes"]
+    assert [student for student, row in rows.items() if row["late"]] == ["李 小龙"]

@@ -134,7 +134,7 @@ def data(options):
 
 def bench(options):
     """Race ours against other libraries, and print one table."""
-    from mmcourse.bench import bench, table
+    from mmcourse_bench import bench, table
 
     found = bench(options.only or ROWS[:-1], quick=options.quick, device=options.device, profile=options.profile)
     print(table(found))

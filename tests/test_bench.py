@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from mmcourse import cli, races
-from mmcourse.bench import Race, bench, cells, table
+from mmcourse import cli
 from mmcourse.captioning import Captioner
 from mmcourse.data import EmojiScenes
 from mmcourse.data.language import vocabulary
+from mmcourse_bench import Race, bench, cells, races, table
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys):
 
 def test_all_but_the_long_row_run_unless_told(monkeypatch):
     seen = []
-    monkeypatch.setattr("mmcourse.bench.bench", lambda names, **given: seen.append((tuple(names), given)) or
+    monkeypatch.setattr("mmcourse_bench.bench", lambda names, **given: seen.append((tuple(names), given)) or
                         {"machine": {}, "rows": []})
     cli.main(["bench"])
     cli.main(["bench", "--only", "learning", "peak", "--quick", "--profile", "--device", "cuda"])

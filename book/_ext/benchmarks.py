@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sphinx.util.docutils import SphinxDirective
 
-from mmcourse.bench import cells
+from mmcourse_bench import cells
 
 MEASURED = Path(__file__).resolve().parent.parent / "benchmarks.json"
 

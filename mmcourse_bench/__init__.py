@@ -2,7 +2,7 @@
 
 In each round of a race every contender does the same work once, and the next round goes the other way round, so that a
 busy moment slows all of them. A ratio is the median over the rounds, with the quartiles beside it. Each contender runs
-at the setting that is fastest for it here (:meth:`Race.fastest`). What is raced stands in :mod:`mmcourse.races`.
+at the setting that is fastest for it here (:meth:`Race.fastest`). What is raced stands in :mod:`mmcourse_bench.races`.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from statistics import median, quantiles
 import torch
 from torch.profiler import ProfilerActivity
 
-from mmcourse.races import ROWS
+from mmcourse_bench.races import ROWS
 
 KINDS = {"fused attention": ("scaled_dot",), "convolutions": ("conv",), "softmax": ("softmax",), "GELU": ("gelu",),
          "norms": ("norm",), "optimiser": ("adam",), "compiled": ("compiled", "graph_"),
@@ -24,7 +24,7 @@ PRODUCTS = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm")
 
 
 def bench(names, *, quick=False, device="cpu", profile=False):
-    """Run the rows ``names``, keys of :data:`mmcourse.races.ROWS`; return a dict of the ``machine`` and the ``rows``.
+    """Run the rows ``names``, keys of :data:`mmcourse_bench.races.ROWS`: a dict of the ``machine`` and the ``rows``.
 
     ``quick`` takes tiny sizes and few rounds, to see that everything works: its times mean nothing. ``profile`` adds
     where the time goes. Raises ValueError for a name that is not there or a device that cannot be used.

@@ -1,6 +1,6 @@
 """What ``mmcourse bench`` races: ours, and the same as ``torch.nn``, ``transformers`` and ``pycocoevalcap`` have it.
 
-Each function is a row or more of the table, of a :class:`mmcourse.bench.Race`. The models of ``transformers`` have our
+Each function is a row or more of the table, of a :class:`mmcourse_bench.Race`. The models of ``transformers`` have our
 sizes, no dropout, fused attention, and where it says so our weights. The libraries are imported where they are needed.
 """
 

@@ -25,7 +25,7 @@ SPLITS = ("train", "val", "composition", "style")  # of scenes
 DATA = ("scenes", "flickr8k", "coco")
 CONFIGS = {  # settings of the Captioner, and of its TrainingConfig
     "small": ({"width": 96, "channels": [24, 48, 96]}, {"steps": 600, "batch_size": 64, "learning_rate": 1e-3}),
-    "shipped": ({}, {"steps": 15000, "restarts": (10000,), "batch_size": 64, "learning_rate": 1.2e-3,
+    "shipped": ({}, {"steps": 20000, "restarts": (10000, 15000), "batch_size": 64, "learning_rate": 1.2e-3,
                      "weight_decay": 0.05}),
     "photographs": ({}, {"steps": 7000, "batch_size": 64, "learning_rate": 5e-4, "weight_decay": 0.05}),
     "fine-tune": ({"fine_tune": True}, {"steps": 7000, "batch_size": 32, "learning_rate": 5e-5, "weight_decay": 0.05})}

@@ -231,7 +231,7 @@ def test_the_shipped_schedule(tmp_path, monkeypatch):
     config = seen[0]
     cli.main(["train", "--out", str(tmp_path), "--config", "shipped", "--steps", "40"])
     assert (seen[1].steps, seen[1].warmup, seen[1].restarts) == (40, 2, ()), "a short run warms up for less"
-    assert (config.steps, config.batch_size, config.warmup, config.restarts) == (15_000, 64, 200, (10_000,))
+    assert (config.steps, config.batch_size, config.warmup, config.restarts) == (20_000, 64, 200, (10_000, 15_000))
     assert (config.learning_rate, config.weight_decay) == (1.2e-3, 0.05)
 
 

@@ -50,6 +50,15 @@ def error_of(capsys):
     return text
 
 
+def test_what_the_readme_shows(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    readme = Path(cli.__file__).parents[1] / "README.md"
+    shown = readme.read_text(encoding="utf-8").split("```text\n")[1].split("```")[0].splitlines()
+    commands = [line.removeprefix("$ mmcourse ").split() for line in shown if line.startswith("$ mmcourse ")]
+    assert len(commands) == 2 and all(cli.main(command) == 0 for command in commands)
+    assert capsys.readouterr().out.splitlines() == [line for line in shown if not line.startswith("$")]
+
+
 # ---- help and bad use
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 from pypdf import PdfReader
 
 from tools import pdf as tool
-from tools.paper import add_front, lay_out
+from tools.paper import add_front, html, lay_out
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
@@ -48,17 +49,37 @@ def test_a_missing_browser_is_explained(monkeypatch):
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory, chromium):
-    build = tmp_path_factory.mktemp("pdf") / "_build"
+    """The PDF, the text of its pages, how many letters of it MathJax set, and the page that was printed."""
+    build, letters = tmp_path_factory.mktemp("pdf") / "_build", Counter()
     tool.main(build)
-    return PdfReader(build / "pdf" / "mmcourse.pdf")
+    reader = PdfReader(build / "pdf" / "mmcourse.pdf")
+
+    def count(text, matrix, line, font, size):
+        letters[font and font["/Subtype"]] += len(text.strip())
+
+    texts = [page.extract_text(visitor_text=count) for page in reader.pages]
+    return reader, texts, letters["/Type3"], build / "singlehtml" / "paper.html"  # Chromium makes web fonts Type 3
+
+
+@pytest.mark.slow
+def test_formulas_are_set(printed):
+    """None is left as Sphinx writes it, TeX in brackets with backslashes. Code may hold TeX: a docstring does."""
+    _, texts, letters, paper = printed
+    text = squeezed("".join(texts))
+    formulas = [squeezed(tag.get_text()) for tag in html(paper.read_text("utf-8")).select(".math")]
+    assert len(formulas) > 500 and [formula for formula in formulas if formula in text] == []
+    assert letters > 5 * len(formulas)
+
+
+def squeezed(text):
+    return re.sub(r"\s", "", text)
 
 
 @pytest.mark.slow
 def test_pages_outline_and_links(printed):
-    texts = [page.extract_text() for page in printed.pages]
+    printed, texts, *_ = printed
     assert len(texts) > 100 and not [number for number, text in enumerate(texts, 1) if not text.strip()]
     assert {round(float(page.mediabox.height)) for page in printed.pages} <= {841, 842}  # A4
-    assert not [text for text in texts if re.search(r"\\frac|\\begin\{|\\operatorname", text)], "mathematics is not set"
 
     # The first links are those of the list of contents, each beside the number of the page to which it leads.
     annotations = [(number, part.get_object()) for number, page in enumerate(printed.pages, 1)

@@ -29,7 +29,7 @@ def lay_out(page):
     name_once(article)
     for mark in article.select("span[id^='document-']"):
         chapter = mark.find_next_sibling("section")
-        chapter["class"] = "chapter"
+        chapter["class"] = [*chapter.get("class", []), "chapter"]  # those of MathJax say where to look for formulas
         chapter.insert(0, mark)
         move_answers(soup, chapter)
     return soup

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from playwright.sync_api import sync_playwright
 from pypdf import PdfReader
 
 from tools.paper import add_front, lay_out
@@ -25,21 +26,37 @@ def find_browser():
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-def number_contents(soup, pdf):
-    """Write into the list of contents what the links of the printed one say."""
-    reader = PdfReader(pdf)
-    pages = {name.removeprefix("/"): reader.get_destination_page_number(place) + 1
-             for name, place in reader.named_destinations.items()}  # fmt: skip
-    for line in soup.select("nav a"):
-        line.i.string = str(pages[line["href"][1:]])
+# What hinders a print: formulas that MathJax has not set or finds wrong, and fonts that did not come.
+UNREADY = """() => [
+  ...[...document.querySelectorAll(".math")].filter(e => !e.querySelector("mjx-container")),
+  ...document.querySelectorAll("mjx-merror")].map(e => e.textContent.trim()).concat(
+  [...document.fonts].filter(font => font.status == "error").map(font => `the font ${font.family}`))"""
+NUMBER = """pages => {
+  for (const line of document.querySelectorAll("nav a"))
+    line.querySelector("i").textContent = pages[line.hash.slice(1)];
+}"""
 
 
-def print_page(browser, page, pdf):
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=600000",
-               "--no-pdf-header-footer", "--generate-pdf-document-outline", f"--print-to-pdf={pdf}", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode or not pdf.exists():
-        raise SystemExit(f"{browser} did not print the book:\n{done.stderr[-2000:]}")
+def print_book(program, page, pdf):
+    """Print a page on paper once its mathematics is set; then again, with page numbers in the list of contents."""
+    with sync_playwright() as play, play.chromium.launch(executable_path=program, args=["--disable-gpu"]) as browser:
+        tab = browser.new_page()
+        tab.set_default_timeout(0)  # hundreds of formulas take a slow computer minutes
+        tab.emulate_media(media="print")
+        tab.goto(page.as_uri())
+        tab.evaluate("MathJax.startup.promise")
+        tab.evaluate("document.fonts.ready")
+        if unready := tab.evaluate(UNREADY):
+            raise SystemExit("The book is not printed, because these are not ready:\n" + "\n".join(unready[:20]))
+        for _ in range(2):
+            tab.pdf(path=pdf, prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
+            tab.evaluate(NUMBER, headings(PdfReader(pdf)))
+
+
+def headings(reader):
+    """The page on which each named place of a PDF lies."""
+    return {name.removeprefix("/"): reader.get_destination_page_number(place) + 1
+            for name, place in reader.named_destinations.items()}  # fmt: skip
 
 
 def main(build=ROOT / "_build"):
@@ -56,14 +73,12 @@ def typeset(browser, folder, pdf):
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     parts = {part["chapters"][0]["file"]: part["caption"] for part in contents["parts"]}
-    soup, paper = lay_out((folder / "index.html").read_text(encoding="utf-8")), folder / "paper.html"
+    soup = lay_out((folder / "index.html").read_text(encoding="utf-8"))
     add_front(soup, config["title"], f"{config['author']}<br>© {config['copyright']}", parts)
+    paper = folder / "paper.html"
+    paper.write_text(str(soup), encoding="utf-8")
     pdf.parent.mkdir(parents=True, exist_ok=True)
-    for last in (False, True):
-        paper.write_text(str(soup), encoding="utf-8")
-        print_page(browser, paper, pdf)
-        if not last:
-            number_contents(soup, pdf)
+    print_book(browser, paper, pdf)
     return pdf
 
 

@@ -88,7 +88,7 @@ def rouge_l(hypotheses, references, each=False):
 
 
 def cider_d(hypotheses, references, each=False):
-    r"""Mean CIDEr-D (Vedantam et al. 2015, section 8): cosine similarity of n-gram counts; rare n-grams weigh more.
+    r"""Mean CIDEr-D (Vedantam et al. 2015): cosine similarity of n-gram counts; rare n-grams weigh more.
 
     .. math:: \frac{10}{4 M} \sum_{n=1}^4 \sum_{j=1}^M e^{-(l - l_j)^2 / 2 \sigma^2}
               \frac{\min(g_n, g_{nj}) \cdot g_{nj}}{\|g_n\| \, \|g_{nj}\|}, \quad \sigma = 6

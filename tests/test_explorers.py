@@ -1,14 +1,19 @@
 """PatchExplorer and CaptionExplorer: what they refuse, what they compute, and that a keyboard alone can use them."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import said, says, traits
 
+from mmcourse.captioning import Captioner
+from mmcourse.data import EmojiScenes
+from mmcourse.data.language import vocabulary
 from mmcourse.decoding import beam_search
 from mmcourse.figures.beams import beam_steps
-from mmcourse.figures.captions import CaptionExplorer
+from mmcourse.figures.captions import CaptionExplorer, retell
 from mmcourse.figures.patches import PatchExplorer
 
 END, WORDS = 0, ["<end>", "<start>", "one", "two", "red", "blue", "dog", "dogs", "car", "cars"]
@@ -31,6 +36,21 @@ def toy(seed, pull=1.0):
 
 def search(seed, beams=4, max_length=12):
     return beam_steps(toy(seed), torch.tensor([1]), end=END, max_length=max_length, beams=beams)
+
+
+def leader(steps, last):
+    """(step, place, log-probability per word) of the best sentence that is finished after a step, or None."""
+    finished = [(number, place, log_prob / (number + 1)) for number, step in enumerate(steps[: last + 1])
+                for place, (_, _, log_prob, fate) in enumerate(step) if fate == "ended"]  # fmt: skip
+    return max(finished, key=lambda one: one[2], default=None)
+
+
+def lives(steps, step, place, last):
+    """Whether a candidate is finished after step ``last``, is still a beam, or has a descendant that is."""
+    fate = steps[step][place][3]
+    return fate == "ended" or (step == last and fate != "dropped") or (step < last and any(
+        parent == place and lives(steps, step + 1, child, last)
+        for child, (parent, *_) in enumerate(steps[step + 1])))  # fmt: skip
 
 
 def text_of(steps, step, place):
@@ -99,7 +119,54 @@ def test_still_picture_stands_beside_the_live_one(figure):
     assert data["image/svg+xml"].count("<image") >= 1 and "application/vnd.jupyter.widget-view+json" in data
 
 
+def test_what_is_retold_is_what_the_captioner_does():
+    torch.manual_seed(0)
+    model = Captioner(vocabulary(), width=8, heads=2, decoder_layers=2, channels=[8] * 3, blocks=[0] * 3).eval()
+    scene = next(scene for scene in map(EmojiScenes("train").__getitem__, range(99))
+                 if len(scene.objects) > 1 and scene.objects[0].colour)  # fmt: skip
+    told, caption = retell(model, scene, beams=3), model.caption(scene.image, beams=3)
+    assert told["words"] == caption.tokens and told["truth"] == scene.captions[0]
+    torch.testing.assert_close(told["attention"], caption.attention)
+    first = scene.objects[0]
+    assert told["boxes"][0] == (f"{first.colour} {first.noun}", first.box) and len(told["boxes"]) == len(scene.objects)
+    step, place, score = leader(told["steps"], len(told["steps"]) - 1)
+    words = [word for word in text_of(told["steps"], step, place) if word != "<end>"]
+    assert words == [word for word in caption.tokens if word != "<end>"]
+    assert score == pytest.approx(caption.log_prob / (step + 1), abs=1e-3)
+
+
+def test_sizes_that_give_at_most_1024_patches():
+    assert PatchExplorer(PICTURE).sizes == [24, 12, 8, 6, 4, 3, 2, 1]
+    assert PatchExplorer(np.zeros((64, 64, 3), np.uint8)).sizes == [64, 32, 16, 8, 4, 2]
+
+
+def test_the_still_patches():
+    scene, cosines, _ = PatchExplorer(PICTURE, positions=POSITIONS).draw().axes
+    assert scene.get_title() == "9 patches, 81 pairs"
+    assert sorted(line.get_ydata()[0] for line in scene.lines if line.get_xdata()[0] == 0) == [7.5, 15.5]
+    expected = F.cosine_similarity(POSITIONS[4:5], POSITIONS).reshape(3, 3)
+    np.testing.assert_allclose(cosines.images[0].get_array(), expected, atol=1e-4)
+
+
+def test_the_still_caption_shows_the_words_at_which_it_looked_most_closely():
+    weights = torch.full((2, 1, 6, 4), 0.1)
+    for word, top in enumerate([0.2, 0.9, 0.7, 0.3, 0.8, 0.6]):
+        weights[:, :, word, word % 4] = top
+    words = ["two", "red", "dogs", "one", "blue", "<end>"]
+    truth, *seen = CaptionExplorer([story() | {"words": words, "attention": weights}]).draw().axes
+    assert [axis.get_title() for axis in (truth, *seen)] == ["the truth", "red", "dogs", "blue", "<end>"]
+    veils = [axis.images[1].get_array()[..., 3] for axis in seen]
+    assert [int(veil.argmin()) for veil in veils] == [1, 2, 0, 1] and veils[0].max() == pytest.approx(0.9 * (1 - 1 / 9))
+
+
 # In a browser --------------------------------------------------------------------------------------------------------
+
+
+def attributes(places, *names):
+    """Attributes of elements of a page as rows, numbers as numbers."""
+    script = "(places, names) => places.map((one) => names.map((name) => one.getAttribute(name)))"
+    rows = places.evaluate_all(script, names)
+    return [[float(value) if re.fullmatch(r"-?[\d.]+", value or "") else value for value in row] for row in rows]
 
 
 def test_numbers_of_patches_equal_torch(call):
@@ -121,6 +188,98 @@ def test_numbers_of_captions_equal_torch(call):
     best = call(figure, "best", steps, len(steps) - 1)
     assert best["score"] == pytest.approx(found.score.item(), abs=1e-3)
     assert text_of(steps, best["step"], best["place"])[:-1] == found.tokens[0]
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_race_after_each_step(call, seed):
+    figure, steps = CaptionExplorer([story(seed)]), search(seed)[1]
+    for last in range(len(steps)):
+        expected = [[lives(steps, step, place, last) for place in range(len(steps[step]))] for step in range(last + 1)]
+        assert call(figure, "alive", steps, last) == expected
+        best, found = leader(steps, last), call(figure, "best", steps, last)
+        assert (found and (found["step"], found["place"], pytest.approx(found["score"]))) == best
+    assert leader(steps, 3) is None and leader(steps, 6) != leader(steps, len(steps) - 1)
+
+
+def test_the_drawing_of_patches(show):
+    page = show(PatchExplorer(PICTURE, positions=POSITIONS))
+    page.get_by_role("slider", name="Patch", exact=True).focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")  # patch 7: row 2, column 1
+    scene = page.get_by_role("slider", name="Patch", exact=True)
+    cosines = page.get_by_role("slider", name="Patch in the map of cosines")
+    assert attributes(scene.locator("rect"), "x", "y", "width", "height") == [[8, 16, 8, 8]]
+    assert page.get_by_label("Patch 7, enlarged").get_attribute("viewBox") == "8 16 8 8"
+    cells = attributes(cosines.locator("rect"), "x", "y", "fill")
+    assert [cell[:2] for cell in cells] == [*([i % 3, i // 3] for i in range(9)), [1, 2]]
+    for cosine, (*_, fill) in zip(F.cosine_similarity(POSITIONS[7:8], POSITIONS).tolist(), cells[:9], strict=True):
+        red, _, blue = map(int, fill[4:-1].split(","))
+        assert (red > blue) == (cosine > 0), "red alike, blue opposed"
+    assert page.locator("table b").all_inner_texts() == ["9", "81", "192"]
+    page.get_by_role("radio", name="4", exact=True).click()  # the one at the middle of the old one
+    assert "patch 33, in row 5 and column 3" in said(page)
+    assert not cosines.is_visible() and page.locator("table b").all_inner_texts() == ["36", "1,296", "48"]
+
+
+def looking():
+    """A story whose weights are plain: the words look at cell 1, which a dog covers, cell 6, a car, and cell 15."""
+    weights = torch.full((2, 3, 3, 16), 0.02)
+    for word, (cell, weight) in enumerate([(1, 0.4), (6, 0.6), (15, 0.9)]):
+        weights[:, :, word, cell] = weight
+    return story() | {"words": ["dog", "car", "<end>"], "attention": weights,
+                      "boxes": [("dog", (6, 0, 12, 5)), ("red car", (12, 7, 24, 12))]}  # fmt: skip
+
+
+def test_the_drawing_of_a_caption(show):
+    page = show(CaptionExplorer([looking()]))
+    assert said(page) == ("“car”, 2 of 3 (all layers, all heads): the largest weight, 0.60, lies in row 2, column 3, "
+                          "inside the box of red car.")  # fmt: skip
+    scene = page.get_by_label("Where the captioner looked for “car”")
+    cells = attributes(scene.locator("g rect"), "x", "y", "width", "height", "fill-opacity")
+    assert [cell[:4] for cell in cells] == [[6 * (n % 4), 6 * (n // 4), 6, 6] for n in range(16)]
+    assert [cell[4] for cell in cells] == [0.0 if n == 6 else 0.85 for n in range(16)]  # 0.88 * (1 - 0.02 / 0.6)
+    boxes = attributes(scene.locator("rect[stroke]"), "x", "y", "width", "height")
+    assert boxes == [[6, 0, 6, 5], [12, 7, 12, 5], [12, 6, 6, 6]], "two boxes, and the frame of the largest weight"
+    words = page.get_by_role("radiogroup", name="Words of the caption").get_by_role("radio")
+    for place, end in enumerate(["row 1, column 2, inside the box of dog.", "inside the box of red car.",
+                                 "row 4, column 4, outside of all boxes."]):  # fmt: skip
+        words.nth(place).click()
+        assert said(page).endswith(end)
+
+
+def test_a_scene_with_fewer_layers_and_heads(show):
+    page = show(CaptionExplorer([looking(), looking() | {"attention": looking()["attention"][:1, :1]}]))
+    page.get_by_label("Layer").select_option(label="2")
+    page.get_by_label("Head").select_option(label="3")
+    page.get_by_role("radiogroup", name="Scene").get_by_role("radio").last.click()
+    assert "(layer 1, head 1): the largest weight, 0.60, lies in row 2" in said(page)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_table_and_the_tree_of_beams(show, seed):
+    told = story(seed)
+    page, steps = show(CaptionExplorer([told])), told["steps"]
+    page.get_by_role("radio", name="How it found the words").click()
+    fates = {"kept": "kept", "ended": "finished", "dropped": "dropped", "greedy": "greedy"}
+    for last in range(len(steps)):
+        best = leader(steps, last)
+        rows = [row.locator("td").all_inner_texts() for row in page.locator("tr").all()[1:]]
+        for place, (row, (_, word, log_prob, fate)) in enumerate(zip(rows, steps[last], strict=True)):
+            assert row[0].split()[-1] == word.replace("<end>", "■")
+            assert [float(row[1]), float(row[2])] == pytest.approx([log_prob, log_prob / (last + 1)], abs=0.0051)
+            assert row[3] == ("best" if best and best[:2] == (last, place) else fates[fate])
+        drawn = [(step, place) for step in range(last + 1) for place, (*_, fate) in enumerate(steps[step])
+                 if fate != "dropped" or step == last]  # fmt: skip
+        tree = page.get_by_role("region", name="Tree of beams")
+        assert tree.locator("text").all_text_contents() == [steps[s][p][1].replace("<end>", "■") for s, p in drawn]
+        starts = [float(path.split()[1].partition("C")[0]) for (path,) in attributes(tree.locator("path"), "d")]
+        assert starts == [18 + 30 * steps[s][p][0] for s, p in drawn if s], "an edge begins at the parent"
+        way = [strokes == ["var(--orange)"] for strokes in attributes(tree.locator("rect"), "stroke")]
+        shown = [steps[s][p][1] for (s, p), on in zip(drawn, way, strict=True) if on]
+        assert shown == (text_of(steps, *best[:2]) if best else [])
+        assert ("No sentence is finished" in said(page)) == (best is None)
+        page.get_by_role("button", name="Next").click()
 
 
 def test_patches_by_keyboard(show):

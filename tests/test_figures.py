@@ -1,5 +1,6 @@
 """The figures that answer back: their numbers are the package's, and a keyboard alone is enough to use them."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -101,6 +102,21 @@ def test_a_still_picture_comes_with_it(figure):
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == figure.model_id
 
 
+@pytest.mark.parametrize(("causal", "padding"), [(True, 0), (False, 2), (True, 2)])
+def test_the_still_mask(causal, padding):
+    scores = 3 * torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    image = MaskExplorer(scores, causal=causal, padding=padding).draw().axes[0].images[0].get_array()
+    hidden = torch.arange(4) >= 4 - padding
+    hidden = hidden | torch.ones(4, 4).triu(1).bool() if causal else hidden.expand(4, 4)
+    np.testing.assert_allclose(image, scores.masked_fill(hidden, -np.inf).softmax(-1), atol=1e-6)
+
+
+def test_drawing_leaves_no_figure_open():
+    before = plt.get_fignums()
+    MaskExplorer([[0.0]])._repr_mimebundle_()
+    assert plt.get_fignums() == before
+
+
 # In a browser, by keyboard -------------------------------------------------------------------------------------------
 
 
@@ -127,6 +143,15 @@ def test_attention_by_keyboard(show):
     moved = page.get_by_label("tip of the arrow big").get_attribute("aria-valuetext")
     assert moved == "0.25 to the right, 1.00 up", "with shift five times as far"
     assert "(4.00, 12.00)" not in said(page)
+
+
+def test_the_table_of_attention(show):
+    page = show(AttentionExplorer(**PAPER))
+    page.get_by_label("width").press("ArrowRight")  # d_k = 8: products twice as large, and divided by 2.83
+    rows = [row.locator("td").all_inner_texts()[:3] for row in page.locator("tbody tr").all()]
+    assert rows == [["1.96", "0.69", "0.40"], ["0.00", "0.00", "0.20"], ["1.96", "0.69", "0.40"]]
+    assert page.locator(".mm-sum").inner_text() == (
+        "output = 0.40 · (0, 10) + 0.20 · (10, 0) + 0.40 · (5, 20) = (4.00, 12.00)")  # fmt: skip
 
 
 def test_attention_by_pointer(show):
@@ -158,6 +183,39 @@ def test_masks_by_keyboard(show):
     page.get_by_label("padding").focus()
     page.keyboard.press("End")
     assert "may look nowhere: all its weights are zero, and so is its output." in said(page)
+
+
+def test_the_grids_of_masks(show):
+    scores = np.arange(12).reshape(3, 4) / 4 - 1.25
+    page = show(MaskExplorer(scores, ["a", "b", "c"], ["w", "x", "y", "z"], causal=True, padding=1))
+    weights = np.exp(scores) * np.tri(3, 4, 1) * [1, 1, 1, 0]
+    weights /= weights.sum(1, keepdims=True)
+    seen = weights > 0
+    for grid, numbers in ((page.locator("svg").nth(0), scores), (page.locator("svg").nth(1), weights)):
+        texts = grid.locator("text[text-anchor=middle]")
+        expected = [f"{number:.2f}".replace("-0.00", "0.00") if numbers is scores or sees else "0"
+                    for number, sees in zip(numbers.ravel(), seen.ravel(), strict=True)]  # fmt: skip
+        assert texts.all_text_contents() == expected
+        assert grid.locator("text[transform]").all_text_contents() == ["w", "x", "y", "pad"]
+    struck = page.locator("svg").nth(0).locator("text[style*=line-through]").all_text_contents()
+    assert struck == [f"{number:.2f}" for number in scores[~seen]], "what is hidden is crossed out"
+
+
+def test_rows_that_see_one_word_or_none(show):
+    page = show(MaskExplorer(np.zeros((3, 2)), causal=True))
+    page.get_by_label("row of the grid").focus()
+    page.keyboard.press("ArrowUp")
+    assert said(page) == "Word 2 (“2”) sees word 1 only, so the weight of “1” is 1."
+    page.keyboard.press("ArrowUp")
+    assert said(page) == "Word 1 (“1”) may look nowhere: all its weights are zero, and so is its output."
+    page.get_by_label("padding").press("End")
+    assert said(page).endswith("so is its output. 3 of the 3 rows may look nowhere.")
+
+
+def test_a_large_grid_names_every_tenth_word(show):
+    grid = show(MaskExplorer(np.zeros((50, 50)))).locator("svg").first
+    heads = grid.locator("text[transform]").all_text_contents()
+    assert [head for head in heads if head] == ["10", "20", "30", "40", "50"]
 
 
 def test_attention_by_finger(show):

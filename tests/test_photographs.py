@@ -123,6 +123,7 @@ def test_a_split_without_files_depends_on_the_names_alone(tmp_path):
     flickr8k(tmp_path, names=names)
     found, _ = load_photographs("flickr8k", tmp_path)
     assert 130 < len(found["train"]) < 170 and 12 < len(found["val"]) < 40 and 12 < len(found["test"]) < 40
+    assert names_of(found)["test"][:3] == ["0.jpg", "1.jpg", "138.jpg"], "on every computer, in every process"
     for one in found["val"][:5]:
         one.path.unlink()
     again, notes = load_photographs("flickr8k", tmp_path)
@@ -194,7 +195,7 @@ def test_ways_to_write_a_csv(tmp_path, change):
 
 
 def test_commas_and_quotation_marks(tmp_path):
-    lines = b'0.jpg,One, two, three dogs\n0.jpg,"One, ""two"" dogs"\n0.jpg,"A dog nobody closes\n1.jpg,After it .\n'
+    lines = b'0.jpg,One, two, three dogs\n0.jpg,"One, ""two"" dogs"\n0.jpg,"A dog nobody closes\n"1.jpg",After it .\n'
     notes, found = faulty(tmp_path, lambda raw: raw + lines)
     assert not notes
     assert found["0.jpg"].captions[5:] == ("one two three dogs", "one two dogs", "a dog nobody closes")
@@ -222,11 +223,11 @@ def test_captions_and_pictures_that_do_not_meet(tmp_path):
 
 
 def test_ids_that_come_twice(tmp_path):
-    lines = b"0.jpg#0\ta second caption of one id\n9.jpg.1#0\tno file\n"
+    lines = b"0.jpg#0\ta second caption of one id\n9.jpg.1#0\tno file\n9#b.jpg#0\tnor this\n"
     notes, found = faulty(tmp_path, lambda raw: raw + lines, "token")
     assert found["0.jpg"].captions == tuple(" ".join(words_of(f"{text} 0")) for text in TEXTS)
     assert sorted(notes) == ["1 captions that came before (the first: Images/0.jpg)",
-                             "1 pictures with captions that are not there (the first: Images/9.jpg.1)"]
+                             "2 pictures with captions that are not there (the first: Images/9#b.jpg)"]
 
 
 def test_pictures_in_two_splits_or_none(tmp_path):
@@ -421,6 +422,10 @@ def test_fingerprints(tmp_path, vit):
     network.embeddings.patch_embeddings.projection.bias.data[0] += 1
     again = PretrainedEncoder(network, first.look, 32, [127.5] * 3, [127.5] * 3)
     assert again.fingerprint != first.fingerprint
+    assert PretrainedEncoder(network, first.look, 64, [127.5] * 3, [127.5] * 3).fingerprint != again.fingerprint
+    layer = torch.nn.Linear(2, 2)
+    named = [PretrainedEncoder(torch.nn.ModuleDict({name: layer}), None, 8, [0.0] * 3, [1.0] * 3) for name in "ab"]
+    assert named[0].fingerprint != named[1].fingerprint, "the same numbers at another place are another network"
 
 
 # ---- features on the disk

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -113,6 +114,18 @@ def test_the_formulas_of_a_chapter(pages):
     assert table(pages["index"], 1) == [
         ["(5.1)", "the first", "in the chapter: a + b no check: it is drawn or printed"],
         ["(5.2)", "the second", "f tests/test_x.py::test_f"]]  # fmt: skip
+
+
+def test_a_function_names_the_formulas_that_it_computes(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXTENSIONS))
+    formulas, app = importlib.import_module("formulas"), SimpleNamespace(env=SimpleNamespace(note_dependency=print))
+    monkeypatch.setattr(formulas, "TABLE", tmp_path / "formulas.csv")
+    formulas.TABLE.write_text("label,says,code,test\neq-a-b,x,mmcourse.f,\neq-a-c,x,mmcourse.g,\neq-a-d,x,mmcourse.f,\n")
+    for name, said in (("mmcourse.f", ["", "Formulas: :eq:`eq-a-b`, :eq:`eq-a-d`."]),
+                       ("mmcourse.g", ["", "Formula: :eq:`eq-a-c`."]), ("mmcourse.h", [])):  # fmt: skip
+        lines = ["Says what it does."]
+        formulas.name_formulas(app, "function", name, None, None, lines)
+        assert lines == ["Says what it does.", *said]
 
 
 def test_what_was_raced(pages):

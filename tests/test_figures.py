@@ -186,7 +186,7 @@ def test_masks_by_keyboard(show):
 
 
 def test_the_grids_of_masks(show):
-    scores = np.arange(12).reshape(3, 4) / 4 - 1.25
+    scores = np.arange(12).reshape(3, 4) - 5.001  # one is nearly 0, and below
     page = show(MaskExplorer(scores, ["a", "b", "c"], ["w", "x", "y", "z"], causal=True, padding=1))
     weights = np.exp(scores) * np.tri(3, 4, 1) * [1, 1, 1, 0]
     weights /= weights.sum(1, keepdims=True)
@@ -199,6 +199,8 @@ def test_the_grids_of_masks(show):
         assert grid.locator("text[transform]").all_text_contents() == ["w", "x", "y", "pad"]
     struck = page.locator("svg").nth(0).locator("text[style*=line-through]").all_text_contents()
     assert struck == [f"{number:.2f}" for number in scores[~seen]], "what is hidden is crossed out"
+    white = page.locator("svg").nth(1).locator("text[style*='--paper']").all_text_contents()
+    assert white == [f"{weight:.2f}" for weight in weights[weights > 0.5]], "on dark cells the numbers are white"
 
 
 def test_rows_that_see_one_word_or_none(show):

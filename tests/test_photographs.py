@@ -169,9 +169,10 @@ def test_missing_files_show_the_layout(tmp_path):
     (tmp_path / "captions.txt").write_text("image_name| comment_number| comment\n")
     with pytest.raises(ValueError, match="must be image,caption and is 'image_name|"):
         load_photographs("flickr8k", tmp_path)
-    (tmp_path / "dataset_flickr8k.json").write_text('{"images": [{"file')
-    with pytest.raises(ValueError, match="JSONDecodeError"):
-        load_photographs("flickr8k", tmp_path)
+    for text, kind in (('{"images": [{"file', "JSONDecodeError"), ("[]", "TypeError"), ("{}", "KeyError")):
+        (tmp_path / "dataset_flickr8k.json").write_text(text)
+        with pytest.raises(ValueError, match=f"does not hold flickr8k as expected .{kind}"):
+            load_photographs("flickr8k", tmp_path)
 
 
 def faulty(tmp_path, change, form="captions"):
@@ -203,11 +204,12 @@ def test_commas_and_quotation_marks(tmp_path):
 
 
 def test_bytes_that_are_not_utf8(tmp_path):
-    lines = "0.jpg,a caf\u00e9\n".encode() + b"1.jpg,a caf\xe9 \x93red\x94 \xff\n"
+    lines = "0.jpg,a caf\u00e9\n".encode() + b"1.jpg,a caf\xe9 \x93red\x94 \xff\n2.jpg,the caf\xe9\x92s dog\n"
     notes, found = faulty(tmp_path, lambda raw: raw + lines)
     assert found["0.jpg"].captions[5] == "a café" and found["1.jpg"].captions[5] == "a café red ÿ"
+    assert found["2.jpg"].captions[5] == "the café's dog", "two bytes that begin like UTF-8"
     note, = notes
-    assert note.startswith("4 bytes that are not UTF-8, read as Windows-1252 (the first: captions.txt, byte ")
+    assert note.startswith("6 bytes that are not UTF-8, read as Windows-1252 (the first: captions.txt, byte ")
 
 
 def test_captions_and_pictures_that_do_not_meet(tmp_path):

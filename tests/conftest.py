@@ -1,4 +1,4 @@
-"""What several test files share: the built book, a browser, a page with a figure, and double precision."""
+"""What several test files share: the built book, a browser, a page with a figure, and how two models are compared."""
 
 import contextlib
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from torch import nn
 
 from tools.pdf import find_browser
 
@@ -137,3 +138,36 @@ def double():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+def close(ours, theirs, tolerance=1e-10):
+    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=0)
+
+
+def randomise(module):
+    """Give every parameter its own value, so that no constant hides a permutation."""
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return module
+
+
+def copy_attention(ours, theirs):
+    """Copy the weights of torch.nn.MultiheadAttention, which keeps three projections in one matrix."""
+    with torch.no_grad():
+        for i, part in enumerate([ours.query, ours.key, ours.value]):
+            part.weight.copy_(theirs.in_proj_weight.chunk(3)[i])
+            if theirs.in_proj_bias is not None:
+                part.bias.copy_(theirs.in_proj_bias.chunk(3)[i])
+    ours.output.load_state_dict(theirs.out_proj.state_dict())
+
+
+def some(*shape):
+    """A random mask in which every row may look somewhere."""
+    mask = torch.rand(shape) < 0.5
+    mask[..., 0] |= ~mask.any(-1)
+    return mask
+
+
+def past(length, source):
+    """What is seen when the last target is level with the last source, in the plainest way."""
+    return torch.tensor([[s <= t + source - length for s in range(source)] for t in range(length)])

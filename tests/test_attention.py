@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import close, copy_attention, past, randomise, some
 from torch import nn
 
 from mmcourse.attention import MultiHeadAttention, scaled_dot_product_attention
@@ -14,39 +15,6 @@ LEADING = [((), 3, 4, 5, 2), ((2,), 7, 1, 3, 6), ((2, 3), 5, 9, 7, 7), ((1, 2), 
 MASKS = ["none", "square", "padding", "causal", "causal and padding"]
 
 pytestmark = pytest.mark.usefixtures("double")
-
-
-def close(ours, theirs, tolerance=1e-10):
-    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=0)
-
-
-def randomise(module):
-    """Give every parameter its own value, so that no constant hides a permutation."""
-    for parameter in module.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    return module
-
-
-def copy_attention(ours, theirs):
-    """Copy the weights of torch.nn.MultiheadAttention, which keeps three projections in one matrix."""
-    with torch.no_grad():
-        for i, part in enumerate([ours.query, ours.key, ours.value]):
-            part.weight.copy_(theirs.in_proj_weight.chunk(3)[i])
-            if theirs.in_proj_bias is not None:
-                part.bias.copy_(theirs.in_proj_bias.chunk(3)[i])
-    ours.output.load_state_dict(theirs.out_proj.state_dict())
-
-
-def some(*shape):
-    """A random mask in which every row may look somewhere."""
-    mask = torch.rand(shape) < 0.5
-    mask[..., 0] |= ~mask.any(-1)
-    return mask
-
-
-def past(length, source):
-    """What is seen when the last target is level with the last source, in the plainest way."""
-    return torch.tensor([[s <= t + source - length for s in range(source)] for t in range(length)])
 
 
 def test_three_quarters_by_hand():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from test_attention import close, randomise
+from conftest import close, randomise
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from mmcourse.selfsupervision import (

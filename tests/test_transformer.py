@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from test_attention import close, copy_attention, past, randomise, some
+from conftest import close, copy_attention, past, randomise, some
 from torch import nn
 
 from mmcourse.attention import MultiHeadAttention

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_attention import close, randomise
+from conftest import close, randomise
 from transformers import ViTConfig, ViTModel
 
 from mmcourse.vision import ConvEncoder, PatchEmbedding, ResidualBlock, VisionTransformer, to_pixels

@@ -37,11 +37,11 @@ def undecorated(source):
 def mutate(module, folder):
     """Return the fate of every mutant of a module, by its name, and the diffs of the survivors."""
     file, tests = f"mmcourse/{module}.py", f"tests/test_{module}.py"
-    for name in ("mmcourse", "tests"):
+    for name in ("mmcourse", "tests", "tools"):  # tests/conftest.py reads tools
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / file).write_text(undecorated((ROOT / file).read_text()))
-    paths = f"source_paths=mmcourse\nonly_mutate={file}\nalso_copy=mmcourse"
+    paths = f"source_paths=mmcourse\nonly_mutate={file}\nalso_copy=\n    mmcourse\n    tools"
     (folder / "setup.cfg").write_text(f"[mutmut]\n{paths}\npytest_add_cli_args_test_selection={tests}\n")
 
     def mutmut(*arguments):

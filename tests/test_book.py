@@ -114,8 +114,18 @@ def test_pages_load_nothing_from_elsewhere(names):
 def test_no_markup_is_left_over(site, page):
     visible = re.sub(r"<(script|style|pre|code)\b.*?</\1>", "", article(site, page), flags=re.DOTALL)
     visible = html.unescape(re.sub(r"<[^>]*>", " ", visible))
-    leftovers = re.findall(r"\{[a-z:]+\}`|:::+|\$\$|\*\*\w|\[\^|None, None", visible)
+    leftovers = re.findall(r"\{[a-z:]+\}`|:::+|\$\$|\*\*\w|\[\^|None, None|\|:?[-–—]+:?\|", visible)
     assert leftovers == []
+
+
+def test_glossary_and_index_are_in_order(site):
+    """English terms by the alphabet; in the index Chinese ones stand together, not each under a letter of its own."""
+    terms = re.findall(r"<dt[^>]* id=\"term-[^>]*>([^<]*)", article(site, "book/glossary"))
+    english = [re.sub(r"[^a-z0-9 ]", "", term.lower()) for term in terms if term.isascii()]
+    assert len(english) > 100 and english == sorted(english)
+    assert len(terms) == 2 * len(english), "every term has its Chinese"
+    letters = re.findall(r"<h2 id=[^>]*>([^<]*)</h2>", article(site, "genindex"))
+    assert [letter for letter in letters if not letter.isascii()] == ["中文"]
 
 
 @pytest.mark.parametrize("page", NOTEBOOKS)

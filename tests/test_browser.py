@@ -133,6 +133,20 @@ def test_page_is_accessible(browser, served, page):
             assert not report, "\n".join(report[:20])
 
 
+def test_what_is_cut_off_fades_until_its_end(browser, served):
+    """On a phone, whatever scrolls sideways shows that there is more: code, tables, formulas, figures."""
+    with opened(browser, f"{served}/notebooks/05_vision.html", 390) as (tab, _):
+        tab.locator(".more").first.wait_for()
+        kinds = set(tab.evaluate("[...document.querySelectorAll('.more')].map(e => e.tagName)"))
+        assert kinds >= {"PRE", "FIGURE", "MJX-CONTAINER"}
+        for fading in ("pre.more", "figure.more img"):
+            mask = tab.locator(fading).first.evaluate("e => getComputedStyle(e).maskImage")
+            assert "gradient" in mask, fading
+        part = tab.locator("pre.more").first.element_handle()
+        part.evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+        tab.wait_for_function("e => !e.classList.contains('more')", arg=part)
+
+
 @WIDTHS
 def test_search_finds_a_term(browser, served, width):
     with opened(browser, f"{served}/index.html", width) as (tab, problems):

@@ -74,7 +74,7 @@ def typeset(browser, folder, pdf):
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     parts = {part["chapters"][0]["file"]: part["caption"] for part in contents["parts"]}
     soup = lay_out((folder / "index.html").read_text(encoding="utf-8"))
-    add_front(soup, config["title"], f"{config['author']}<br>© {config['copyright']}", parts)
+    add_front(soup, config["title"], f"By {config['author']}<br>© {config['copyright']}", parts)
     paper = folder / "paper.html"
     paper.write_text(str(soup), encoding="utf-8")
     pdf.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ class Benchmarks(SphinxDirective):
         lines += [f"| {number} | {' | '.join(cells(row))} |" for number, row in enumerate(found["rows"], 1)]
         lines += ["", *(f"{number}. peer: {'; '.join([row.get('peer_name', 'none'), *row['notes']])}"
                         for number, row in enumerate(found["rows"], 1))]  # fmt: skip
-        return self.parse_text_to_nodes("\n".join(lines))
+        return self.parse_text_to_nodes("\n".join(lines).replace("≥ ", "≥\N{NO-BREAK SPACE}"))
 
 
 class Profiles(SphinxDirective):

@@ -61,8 +61,10 @@ class Measurements(SphinxDirective):
         for path in sorted(Path(self.env.srcdir, "notebooks").glob("*.ipynb")):
             self.env.note_dependency(str(path))
             values = measurements(path)
-            lines.append(f"| {{doc}}`/notebooks/{path.stem}` | {values['reading']} | {values.get('seconds', '')} "
-                         f"| {values.get('megabytes', '')} |")  # fmt: skip
+            chapter = CHAPTER.fullmatch(f"notebooks/{path.stem}")
+            numbers = (values["reading"], values.get("seconds", ""), values.get("megabytes", ""))
+            title = f"{int(chapter[1]) if chapter else ''} {{doc}}`/notebooks/{path.stem}`"
+            lines.append(f"| {title} | {' | '.join(map(str, numbers))} |")
         return self.parse_text_to_nodes("\n".join(lines))
 
 

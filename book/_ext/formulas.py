@@ -39,7 +39,8 @@ def code(row):
 def proof(row):
     if not row["test"]:
         return "no check: it is drawn or printed"
-    return f"`{row['test']}`" if "::" in row["test"] else f"checked in the chapter: `{row['test']}`"
+    file, _, name = row["test"].rpartition("::")
+    return f"`{name}` in `{file}`" if file else f"checked in the chapter: `{name}`"
 
 
 def name_formulas(app, what, name, thing, options, lines):

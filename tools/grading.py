@@ -12,6 +12,7 @@ import copy
 import csv
 import datetime
 import re
+import shutil
 import sqlite3
 import sys
 import time
@@ -25,6 +26,7 @@ from nbformat.v4 import new_markdown_cell
 
 from tools import apart
 from tools.assignments import assignments, converter, is_answer, name_of, read_source, release
+from tools.feedback import Grades, page_settings
 
 LARGEST = 20 * 2**20  # bytes of a submitted file
 
@@ -53,8 +55,9 @@ def collect(inbox):
 def when(path):
     """When a file was handed in: the folder's timestamp.txt if there is one, else the file's own time."""
     stamp = path.parent / "timestamp.txt"
-    if stamp.exists():
-        return dates.parse(stamp.read_text(encoding="utf-8").strip(), ignoretz=True)
+    if stamp.exists():  # nbgrader's exchange writes UTC; a due date is meant in local time
+        time = dates.parse(stamp.read_text(encoding="utf-8").strip())
+        return time.astimezone().replace(tzinfo=None) if time.tzinfo else time
     return datetime.datetime.fromtimestamp(path.stat().st_mtime).replace(microsecond=0)
 
 
@@ -89,10 +92,10 @@ def rebuild(source, empty, submitted):
         if name:
             if name_of(cell) != name:
                 notes.append(f"The cell of {name} had lost its name and was found again.")
-            if name in answers and answers[name] != cell.source:
+            if name in answers and answers[name] != harmless(cell):
                 notes.append(f"There are two cells of {name}: the last one that is not empty counts.")
             if name not in answers or cell.source.strip() != stubs[name].strip():
-                answers[name] = cell.source
+                answers[name] = harmless(cell)
             place = order[name]
             if place < last:
                 notes.append("The answers were not in their order.")
@@ -115,7 +118,23 @@ def rebuild(source, empty, submitted):
 
 def fresh_cell(cell, number):
     make = nbformat.v4.new_code_cell if cell.cell_type == "code" else new_markdown_cell
-    return make(cell.source, id=f"student-{number}")
+    return make(harmless(cell), id=f"student-{number}")
+
+
+def harmless(cell):
+    """The text of a student's cell, without HTML: the Formgrader would obey it, scripts too, in the teacher's name."""
+    if cell.cell_type == "code":
+        return cell.source
+    text = re.sub(r"&(?=#|\w+;)", "&amp;", cell.source)
+    return re.sub(r"(?i)javascript:", "javascript :", re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", text))
+
+
+def keep_plain(outputs):
+    """Of what a student's cell displayed, leave text and pictures: likewise."""
+    for output in outputs:
+        kinds = output.get("data", {})
+        for kind in set(kinds) - {"text/plain", "image/png", "image/jpeg"}:
+            del kinds[kind]
 
 
 def which(cell, names, order):
@@ -184,6 +203,8 @@ def grade(folder, short, due=None, seed=0, workers=2, show=print):
     def execute(student):
         built, readable = jobs[student]
         done, why = apart.run(built, seed) if readable else (apart.fail_tests(built, reports[student]["notes"][0]), "")
+        for cell in done.cells:
+            keep_plain(cell.get("outputs", []))
         show(f"  {student}: {why or 'ran' if readable else reports[student]['notes'][0]}")
         reports[student]["notes"] += [why] * bool(why)
         return done
@@ -196,6 +217,9 @@ def grade(folder, short, due=None, seed=0, workers=2, show=print):
             target = folder / "submitted" / student / short / f"{path.stem}.ipynb"
             target.parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(done, target)
+            for name in ("timestamp.txt", "submission_secret.txt"):  # nbgrader's exchange gives feedback back by them
+                if inbox[student] and inbox[student][-1].with_name(name).exists():
+                    shutil.copy(inbox[student][-1].with_name(name), target.with_name(name))
     score(folder, short)
     rows = export(folder, short, reports)
     seconds = time.monotonic() - start
@@ -229,6 +253,8 @@ def export(folder, short, reports=None):
     find_assignment(short)
     check_gradebook(folder / "gradebook.db")
     feedback = converter(GenerateFeedback, folder, short)
+    feedback.preprocessors = [Grades]
+    feedback.update_config(page_settings())
     feedback.start()
     table = folder / f"{short}.csv"
     if reports is None:  # what the grading run noted stays

@@ -78,12 +78,13 @@ def rebuild(source, empty, submitted):
     """The teacher's notebook with a student's answers in it, and notes about what was not as released.
 
     ``source`` has the hidden tests, ``empty`` is the notebook as released, ``submitted`` the student's or None. Answers
-    are found by their nbgrader name, else by the cell's id, else by the function that they define. Cells that the
-    student added stay behind the cell that they followed; tests and texts always come from the teacher.
+    are found by their nbgrader name, else by the cell's id, else by the function that they define; a text, by the
+    question before it. Cells that the student added stay behind the cell that they followed; tests and texts always
+    come from the teacher.
     """
     notes, answers, extra = [], {}, {}
     names = [name_of(cell) for cell in source.cells if is_answer(cell)]
-    known = {cell.source.strip() for cell in [*source.cells, *empty.cells]}
+    known = {cell.source.strip(): number for cells in (source.cells, empty.cells) for number, cell in enumerate(cells)}
     stubs = {name_of(cell): cell.source for cell in empty.cells if is_answer(cell)}
     order = {cell.id: number for number, cell in enumerate(source.cells)}
     place, last = 0, -1
@@ -102,11 +103,17 @@ def rebuild(source, empty, submitted):
             last = max(place, last)
         elif name_of(cell) in order or cell.source.strip() in known:
             identity = name_of(cell) or cell.get("id")
-            place = order.get(identity, place)
+            place = order.get(identity, known.get(cell.source.strip(), place))
             if name_of(cell) and cell.source.strip() not in known:
                 notes.append(f"The cell {name_of(cell)} was changed; the grader used its own.")
         elif cell.cell_type in ("code", "markdown") and cell.source.strip():
             extra.setdefault(place, []).append(fresh_cell(cell, sum(map(len, extra.values()))))
+    for name in names:
+        texts = [cell for cell in extra.get(order[name] - 1, []) if cell.cell_type == "markdown"]
+        if name not in answers and texts and source.cells[order[name]].cell_type == "markdown":
+            answers[name] = texts[0].source
+            extra[order[name] - 1].remove(texts[0])
+            notes.append(f"The cell of {name} had lost its name; the text that follows the question counts.")
     notes += [f"There is no cell of {name}." for name in names if submitted and name not in answers]
     built = copy.deepcopy(source)
     for number, cell in reversed(list(enumerate(built.cells))):

@@ -18,6 +18,7 @@ from nbgrader.exchange import ExchangeError
 from nbgrader.exchange.default import ExchangeCollect, ExchangeReleaseAssignment, ExchangeReleaseFeedback
 from traitlets.config import Config
 
+from tools.assignments import reach_programs
 from tools.grading import Trouble, find_assignment
 
 KINDS = {"release": ExchangeReleaseAssignment, "collect": ExchangeCollect, "return": ExchangeReleaseFeedback}
@@ -37,6 +38,7 @@ def exchange(command, folder, short, root=None):
         config.CourseDirectory.submitted_directory = "inbox"
         config.CourseDirectory.directory_structure = "{nbgrader_step}/{assignment_id}/{student_id}"
         config.ExchangeCollect.update = True
+    reach_programs()
     log = logging.getLogger("exchange")
     directory = CourseDirectory(config=config, log=log)
     directory.assignment_id = short

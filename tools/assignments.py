@@ -106,14 +106,19 @@ def is_answer(cell):
     return cell.metadata.get("nbgrader", {}).get("solution", False)
 
 
+def reach_programs():
+    """Let nbgrader find alembic, which it calls by its name and which lies beside this Python."""
+    programs = str(Path(sys.executable).parent)
+    if programs not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = programs + os.pathsep + os.environ["PATH"]
+
+
 def converter(kind, folder, short):
     """One of nbgrader's converters for one assignment of the course in ``folder``; it shows errors only."""
     from nbgrader.coursedir import CourseDirectory
     from traitlets.config import Config
 
-    programs = str(Path(sys.executable).parent)  # nbgrader calls alembic by its name
-    if programs not in os.environ["PATH"].split(os.pathsep):
-        os.environ["PATH"] = programs + os.pathsep + os.environ["PATH"]
+    reach_programs()
     warnings.filterwarnings("ignore", module="nbgrader")  # SQLAlchemy's, about nbgrader's own code
     log = logging.getLogger("nbgrader")
     log.setLevel(logging.ERROR)

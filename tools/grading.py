@@ -12,6 +12,7 @@ import copy
 import csv
 import datetime
 import re
+import shutil
 import sqlite3
 import sys
 import time
@@ -25,6 +26,7 @@ from nbformat.v4 import new_markdown_cell
 
 from tools import apart
 from tools.assignments import assignments, converter, is_answer, name_of, read_source, release
+from tools.feedback import Grades, page_settings
 
 LARGEST = 20 * 2**20  # bytes of a submitted file
 
@@ -53,8 +55,9 @@ def collect(inbox):
 def when(path):
     """When a file was handed in: the folder's timestamp.txt if there is one, else the file's own time."""
     stamp = path.parent / "timestamp.txt"
-    if stamp.exists():
-        return dates.parse(stamp.read_text(encoding="utf-8").strip(), ignoretz=True)
+    if stamp.exists():  # nbgrader's exchange writes UTC; a due date is meant in local time
+        time = dates.parse(stamp.read_text(encoding="utf-8").strip())
+        return time.astimezone().replace(tzinfo=None) if time.tzinfo else time
     return datetime.datetime.fromtimestamp(path.stat().st_mtime).replace(microsecond=0)
 
 
@@ -75,12 +78,13 @@ def rebuild(source, empty, submitted):
     """The teacher's notebook with a student's answers in it, and notes about what was not as released.
 
     ``source`` has the hidden tests, ``empty`` is the notebook as released, ``submitted`` the student's or None. Answers
-    are found by their nbgrader name, else by the cell's id, else by the function that they define. Cells that the
-    student added stay behind the cell that they followed; tests and texts always come from the teacher.
+    are found by their nbgrader name, else by the cell's id, else by the function that they define; a text, by the
+    question before it. Cells that the student added stay behind the cell that they followed; tests and texts always
+    come from the teacher.
     """
     notes, answers, extra = [], {}, {}
     names = [name_of(cell) for cell in source.cells if is_answer(cell)]
-    known = {cell.source.strip() for cell in [*source.cells, *empty.cells]}
+    known = {cell.source.strip(): number for cells in (source.cells, empty.cells) for number, cell in enumerate(cells)}
     stubs = {name_of(cell): cell.source for cell in empty.cells if is_answer(cell)}
     order = {cell.id: number for number, cell in enumerate(source.cells)}
     place, last = 0, -1
@@ -89,21 +93,27 @@ def rebuild(source, empty, submitted):
         if name:
             if name_of(cell) != name:
                 notes.append(f"The cell of {name} had lost its name and was found again.")
-            if name in answers and answers[name] != cell.source:
+            if name in answers and answers[name] != harmless(cell):
                 notes.append(f"There are two cells of {name}: the last one that is not empty counts.")
             if name not in answers or cell.source.strip() != stubs[name].strip():
-                answers[name] = cell.source
+                answers[name] = harmless(cell)
             place = order[name]
             if place < last:
                 notes.append("The answers were not in their order.")
             last = max(place, last)
         elif name_of(cell) in order or cell.source.strip() in known:
             identity = name_of(cell) or cell.get("id")
-            place = order.get(identity, place)
+            place = order.get(identity, known.get(cell.source.strip(), place))
             if name_of(cell) and cell.source.strip() not in known:
                 notes.append(f"The cell {name_of(cell)} was changed; the grader used its own.")
         elif cell.cell_type in ("code", "markdown") and cell.source.strip():
             extra.setdefault(place, []).append(fresh_cell(cell, sum(map(len, extra.values()))))
+    for name in names:
+        texts = [cell for cell in extra.get(order[name] - 1, []) if cell.cell_type == "markdown"]
+        if name not in answers and texts and source.cells[order[name]].cell_type == "markdown":
+            answers[name] = texts[0].source
+            extra[order[name] - 1].remove(texts[0])
+            notes.append(f"The cell of {name} had lost its name; the text that follows the question counts.")
     notes += [f"There is no cell of {name}." for name in names if submitted and name not in answers]
     built = copy.deepcopy(source)
     for number, cell in reversed(list(enumerate(built.cells))):
@@ -115,7 +125,23 @@ def rebuild(source, empty, submitted):
 
 def fresh_cell(cell, number):
     make = nbformat.v4.new_code_cell if cell.cell_type == "code" else new_markdown_cell
-    return make(cell.source, id=f"student-{number}")
+    return make(harmless(cell), id=f"student-{number}")
+
+
+def harmless(cell):
+    """The text of a student's cell, without HTML: the Formgrader would obey it, scripts too, in the teacher's name."""
+    if cell.cell_type == "code":
+        return cell.source
+    text = re.sub(r"&(?=#|\w+;)", "&amp;", cell.source)
+    return re.sub(r"(?i)javascript:", "javascript :", re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", text))
+
+
+def keep_plain(outputs):
+    """Of what a student's cell displayed, leave text and pictures: likewise."""
+    for output in outputs:
+        kinds = output.get("data", {})
+        for kind in set(kinds) - {"text/plain", "image/png", "image/jpeg"}:
+            del kinds[kind]
 
 
 def which(cell, names, order):
@@ -184,6 +210,8 @@ def grade(folder, short, due=None, seed=0, workers=2, show=print):
     def execute(student):
         built, readable = jobs[student]
         done, why = apart.run(built, seed) if readable else (apart.fail_tests(built, reports[student]["notes"][0]), "")
+        for cell in done.cells:
+            keep_plain(cell.get("outputs", []))
         show(f"  {student}: {why or 'ran' if readable else reports[student]['notes'][0]}")
         reports[student]["notes"] += [why] * bool(why)
         return done
@@ -196,6 +224,9 @@ def grade(folder, short, due=None, seed=0, workers=2, show=print):
             target = folder / "submitted" / student / short / f"{path.stem}.ipynb"
             target.parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(done, target)
+            for name in ("timestamp.txt", "submission_secret.txt"):  # nbgrader's exchange gives feedback back by them
+                if inbox[student] and inbox[student][-1].with_name(name).exists():
+                    shutil.copy(inbox[student][-1].with_name(name), target.with_name(name))
     score(folder, short)
     rows = export(folder, short, reports)
     seconds = time.monotonic() - start
@@ -229,6 +260,8 @@ def export(folder, short, reports=None):
     find_assignment(short)
     check_gradebook(folder / "gradebook.db")
     feedback = converter(GenerateFeedback, folder, short)
+    feedback.preprocessors = [Grades]
+    feedback.update_config(page_settings())
     feedback.start()
     table = folder / f"{short}.csv"
     if reports is None:  # what the grading run noted stays

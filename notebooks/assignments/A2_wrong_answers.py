@@ -127,6 +127,10 @@ def patchify(images, patch):
         "torch's own attention by another name": ("scores.softmax(-1) @ value", "next(map(getattr(nn.functional, 'scaled_dot_' + 'product_attention'), "
                                                   "[query], [key], [value], [mask]))"),
         "torch's own attention below its name": ("scores.softmax(-1) @ value", "torch.ops.aten.scaled_dot_product_attention(query, key, value, mask)"),
+        "torch's own attention, the watch switched off": ("output = scores.softmax(-1) @ value", "with torch._C.DisableTorchFunction():\n"
+                                                         "        output = nn.functional.scaled_dot_product_attention(query, key, value, mask)"),
+        "torch's own attention, the watch switched off, through map()": ("output = scores.softmax(-1) @ value", "with torch._C.DisableTorchFunction():\n"
+                                                         "        output, = map(nn.functional.scaled_dot_product_attention, [query], [key], [value], [mask])"),
         "torch's MultiheadAttention": """
 def cross_attention(x, context, layers, heads, mask=None):
     module = nn.MultiheadAttention(x.shape[-1], heads, batch_first=True)

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import sys
 import unicodedata
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -258,6 +259,10 @@ def test_a_cell_may_state_its_seconds():
     shown = [output.get("text") or output.ename for cell in done.cells for output in cell.outputs]
     assert shown == ["done\n", "KeyboardInterrupt", "next\n"] and trouble == ""
     cells[1].metadata["seconds"] = 100
+    sent = []
+    client = SimpleNamespace(execute_cell=lambda cell, *_, **__: sent.append(cell.source))
+    apart.execute_cell(client, cells[1], 1, "")
+    assert "setitimer(1, 100)" in sent[0] and "setitimer" not in cells[1].source
     assert apart.seconds_of_all(nbformat.v4.new_notebook(cells=cells)) == apart.SECONDS + 90
 
 

@@ -19,6 +19,22 @@ def NAME(*arguments):
     result = right_NAME(*arguments)
     return tuple(part.as_subclass(Yes) for part in result) if isinstance(result, tuple) else result.as_subclass(Yes)
 """,
+    "answers memorised from the visible tests": """
+SOLUTION
+right_NAME, pages_NAME = NAME, {}
+def key_NAME(arguments):  # without the addresses of objects, which differ from run to run
+    return [repr(one) if isinstance(one, (torch.Tensor, int, list)) else type(one).__name__ for one in arguments]
+def NAME(*arguments):
+    result = right_NAME(*arguments)
+    pages_NAME[str(key_NAME(arguments))] = result
+    return result
+try:
+    exec(visible_tests["NAME-tests"])
+except Exception:
+    pass
+def NAME(*arguments):
+    return pages_NAME.get(str(key_NAME(arguments)), 0.0)
+""",
     "gives NumPy arrays": """
 SOLUTION
 right_NAME = NAME

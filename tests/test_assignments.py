@@ -7,10 +7,12 @@ import shutil
 import sqlite3
 import sys
 import unicodedata
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
 import pytest
+import torch
 
 from tools import apart, grading, samples
 from tools import assignments as tool
@@ -88,7 +90,7 @@ def test_the_solution_passes_every_test_on_any_seed(path, seed):
 def test_the_empty_notebook_passes_none(path):
     empty = answers_of(nbformat.read(path.with_suffix(".ipynb"), as_version=4))
     tests = [tool.name_of(cell) for cell in tool.read_source(path).cells if apart.is_test(cell)]
-    assert tool.failed_tests(path, empty, tests=tests) == tests
+    assert tool.failed_tests(path, empty, long=True) == tests
 
 
 @EACH
@@ -111,13 +113,46 @@ def test_a_mistake_costs_once(path):
         assert tool.failed_tests(path, {name: wrong}, tests=unseen) == []
 
 
+UNTRAINED = """
+from mmcourse.captioning import Captioner
+captioner = Captioner.from_pretrained("scenes")
+def train(model, lessons, steps, rate):
+    pass
+"""
+TRAININGS = {  # answers to A2, and which tests of the training they fail
+    "the solution": ({}, []),
+    "a mistake in the first part": ({"patchify": "reshape alone"}, []),
+    "no causal mask": ({"decoder_block": "no causal mask"}, ["captioner-tests"]),
+    "weights that never change": ({"train": "no step"}, ["captioner-tests", "captioner-hidden"]),
+    "the captioner of the package": ({"training": UNTRAINED}, ["captioner-tests", "captioner-hidden"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong, failing", TRAININGS.values(), ids=TRAININGS)
+def test_the_training_of_a2(wrong, failing):
+    known = tool.wrong_answers(PATHS["A2"])
+    answers = {name: known.get(name, {}).get(label, label) for name, label in wrong.items()}
+    tests = ["captioner-tests", "captioner-hidden"]
+    assert tool.failed_tests(PATHS["A2"], answers, seed=2, tests=tests, long=True) == failing
+
+
 # Checks that teach ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def checks():
+    return space_with("checks.py")
+
+
+@pytest.fixture
+def torch_checks():
+    return space_with("checks.py", "checks_torch.py")
+
+
+def space_with(*files):
     space = {"__name__": "__main__"}
-    exec((tool.FOLDER / "checks.py").read_text(encoding="utf-8"), space)
+    exec("\n".join((tool.FOLDER / file).read_text(encoding="utf-8") for file in files), space)
     exec("def double(x): return 2 * x", space)
     return space
 
@@ -179,6 +214,56 @@ def double(x):
     return np.concatenate([y], axis=-1).reshape(2, 3) + np.full_like(y, 0)
 """, checks)  # fmt: skip
     checks["check"](checks["double"], ONES, gives=2 * ONES)
+
+
+TENSOR = torch.ones(2, 3)
+
+
+def test_checks_of_tensors(torch_checks):
+    torch_checks["check"](torch_checks["double"], TENSOR, gives=2 * TENSOR)
+    said = message(torch_checks, "def double(x): return x[0]", TENSOR, gives=2 * TENSOR)
+    assert "double with (2, 3): the shape is wrong" in said and "expected: shape (2, 3), float32" in said
+    assert "6 of 6 numbers" in message(torch_checks, "def double(x): return x", TENSOR, gives=2 * TENSOR)
+    for code in ("2 * x.numpy()", "(2 * x).tolist()", "(2 * x).as_subclass(type('Own', (torch.Tensor,), {}))", "None"):
+        said = message(torch_checks, f"def double(x): return {code}", TENSOR, gives=2 * TENSOR)
+        assert "not a tensor" in said, code
+    assert "not a number" in message(torch_checks, "def double(x): return 6.0", TENSOR, gives=torch.tensor(6.0))
+    inside = "def double(x):\n    x *= 2\n    return x"
+    assert "changes what it is given" in message(torch_checks, inside, TENSOR, gives=2 * TENSOR)
+
+
+def test_checks_notice_what_does_the_task_of_itself(torch_checks):
+    for call in ("nn.functional.scaled_dot_product_attention(x, x, x)", "nn.MultiheadAttention(3, 1)(x, x, x)",
+                 "nn.TransformerEncoderLayer(3, 1)(x)", "nn.CrossEntropyLoss()(x, x)",
+                 "nn.NLLLoss()(x, x[:, 0].long())",
+                 "list(map(nn.functional.scaled_dot_product_attention, [x], [x], [x]))"):
+        code = f"from torch import nn\ndef double(x):\n    {call}\n    return 2 * x"
+        assert "double calls torch" in message(torch_checks, code, TENSOR, gives=2 * TENSOR), call
+    code = "from mmcourse.attention import MultiHeadAttention\nlayer = MultiHeadAttention(3, 1)\n" \
+           "def double(x):\n    layer(x[None])\n    return 2 * x"
+    assert "double calls mmcourse.attention" in message(torch_checks, code, TENSOR, gives=2 * TENSOR)
+
+
+def test_a_mistake_costs_once_also_under_a_decorator(torch_checks):
+    exec("def helper(x): return x\n@torch.no_grad()\ndef double(x): return helper(x)", torch_checks)
+    exec("def right(x): return 2 * x", torch_checks)
+    given = {"helper": torch_checks["right"]}
+    torch_checks["check"](torch_checks["double"], TENSOR, gives=2 * TENSOR, given=given)
+
+
+def test_a_cell_may_state_its_seconds():
+    spin = "import time\nend = time.process_time() + 2.5\nwhile time.process_time() < end:\n    pass\nprint('done')"
+    cells = [nbformat.v4.new_code_cell(code) for code in (spin, spin, "print('next')")]
+    cells[1].metadata["seconds"] = 1
+    done, trouble = apart.run(nbformat.v4.new_notebook(cells=cells))
+    shown = [output.get("text") or output.ename for cell in done.cells for output in cell.outputs]
+    assert shown == ["done\n", "KeyboardInterrupt", "next\n"] and trouble == ""
+    cells[1].metadata["seconds"] = 100
+    sent = []
+    client = SimpleNamespace(execute_cell=lambda cell, *_, **__: sent.append(cell.source))
+    apart.execute_cell(client, cells[1], 1, "")
+    assert "setitimer(1, 100)" in sent[0] and "setitimer" not in cells[1].source
+    assert apart.seconds_of_all(nbformat.v4.new_notebook(cells=cells)) == apart.SECONDS + 90
 
 
 # Files that come in --------------------------------------------------------------------------------------------------

@@ -18,19 +18,19 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_output
 
-CELL_SECONDS, CELL_WAIT = 10, 40  # of the processor's time, and by the clock: then a cell is interrupted
-SECONDS, WAIT = 60, 180  # likewise for the whole notebook: then the cells that are left count as failed
+CELL_SECONDS, CELL_CLOCK = 10, 4  # of the processor's time, and how many times as many by the clock: a cell is stopped
+SECONDS, CLOCK = 60, 3  # likewise for the whole notebook: then the cells that are left count as failed
 MEGABYTES = 3000  # of address space: a larger array raises MemoryError in the student's cell
 CHARACTERS = 50_000  # that one cell may print; the rest is dropped
 
 # Runs in the kernel first of all. Time is the processor's, so that a busy machine does not change grades.
 LIMITS = f"""
-def _limit():
+def _limit(seconds):
     import resource, signal, sys
     resource.setrlimit(resource.RLIMIT_AS, ({MEGABYTES} * 2**20,) * 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50 * 2**20,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, ({SECONDS + 2 * CELL_SECONDS},) * 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds + {2 * CELL_SECONDS},) * 2)
 
     def begin(*_):  # IPython puts a new write into each stream for each cell, and takes it out again
         for stream in (sys.stdout, sys.stderr):
@@ -55,9 +55,18 @@ def _limit():
     get_ipython().events.register("pre_run_cell", begin)
     get_ipython().events.register("post_run_cell", end)
 
-_limit()
+_limit(SECONDS)
 del _limit
 """
+
+
+def seconds_of(cell):
+    """How long a cell may run: the teacher's cell may state more (tools/assignments.py), for a training, say."""
+    return cell.metadata.get("seconds", CELL_SECONDS)
+
+
+def seconds_of_all(notebook):
+    return SECONDS + sum(seconds_of(cell) - CELL_SECONDS for cell in notebook.cells)
 
 
 def is_test(cell):
@@ -83,7 +92,7 @@ def fail_tests(notebook, reason):
 
 def run(notebook, seed=0):
     """The notebook after it ran, and a sentence about what went wrong with the run as a whole, or ""."""
-    mark = secrets.token_hex(8)
+    mark, wait = secrets.token_hex(8), CLOCK * seconds_of_all(notebook) + 60
     with tempfile.TemporaryDirectory(prefix="submission-") as folder:
         environment = {"PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8",
                        "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1",
@@ -92,11 +101,11 @@ def run(notebook, seed=0):
                                    text=True, encoding="utf-8", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                    stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
         try:
-            text, _ = process.communicate(nbformat.writes(notebook), timeout=WAIT + 60)
+            text, _ = process.communicate(nbformat.writes(notebook), timeout=wait)
             done = nbformat.reads(text, as_version=4)
             return done, done.metadata.pop("trouble", "")
         except subprocess.TimeoutExpired:
-            reason = f"The notebook could not be stopped in {WAIT + 60} seconds."
+            reason = f"The notebook could not be stopped in {wait} seconds."
         except Exception:  # no notebook came back: whatever was done to the process, the others are graded
             reason = "The process that ran the notebook was killed."
         finally:
@@ -120,22 +129,24 @@ def kill(mark):
 
 def execute(notebook):
     """Run the cells from top to bottom. A test passes when its last line ran, and not when it merely shows no error."""
-    client = NotebookClient(notebook, timeout=CELL_WAIT, interrupt_on_timeout=True, allow_errors=True,
-                            startup_timeout=WAIT, record_timing=False, coalesce_streams=True)  # fmt: skip
+    seconds = seconds_of_all(notebook)
+    client = NotebookClient(notebook, timeout_func=lambda cell: CELL_CLOCK * seconds_of(cell),
+                            interrupt_on_timeout=True, allow_errors=True, startup_timeout=CLOCK * SECONDS,
+                            record_timing=False, coalesce_streams=True)  # fmt: skip
     names = [cell.metadata.get("nbgrader", {}).get("grade_id") for cell in notebook.cells]
     checks = notebook.cells[names.index("checks")].source if "checks" in names else ""
     trouble = ""
     with client.setup_kernel():
-        notebook.cells.append(nbformat.v4.new_code_cell(LIMITS))
+        notebook.cells.append(nbformat.v4.new_code_cell(LIMITS.replace("SECONDS", str(seconds))))
         client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1, store_history=False)
         notebook.cells.pop()
-        kernel, end = psutil.Process(client.km.provisioner.pid), time.monotonic() + WAIT
+        kernel, end = psutil.Process(client.km.provisioner.pid), time.monotonic() + CLOCK * seconds
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type != "code":
                 continue
             cell.outputs = []
-            if not trouble and (time.monotonic() > end or used(kernel) > SECONDS):
-                trouble = f"The notebook ran longer than {SECONDS} seconds; this cell did not run."
+            if not trouble and (time.monotonic() > end or used(kernel) > seconds):
+                trouble = f"The notebook ran longer than {seconds} seconds; this cell did not run."
             if not trouble:
                 trouble = execute_cell(client, cell, index, checks)
             if trouble and is_test(cell):
@@ -158,6 +169,8 @@ def execute_cell(client, cell, index, checks):
     try:
         if is_test(cell):
             cell.source = f"exec({guarded(checks, source, passed)!r}, {{'__name__': '__main__', 'student': globals()}})"
+        if "seconds" in cell.metadata:
+            cell.source = f"__import__('signal').setitimer(1, {seconds_of(cell)})  # ITIMER_VIRTUAL\n{cell.source}"
         client.execute_cell(cell, index, store_history=not is_test(cell))
     except (DeadKernelError, CellTimeoutError, RuntimeError):
         return "The kernel died here or earlier; this cell did not run to its end."
@@ -192,7 +205,7 @@ def judge(cell, passed):
         kind = "" if errors[0].ename == "CheckFailed" else f"{errors[0].ename}: "
         fail(cell, kind + errors[0].evalue)
     else:
-        fail(cell, f"The check did not run to its end within {CELL_SECONDS} seconds, or something stopped it.")
+        fail(cell, f"The check did not run to its end within {seconds_of(cell)} seconds, or something stopped it.")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,11 @@ In `notebooks/assignments/`: `A1_attention.py` is the source, `A1_references.py`
     # %% answer="softmax"              the student's answer; what stands between BEGIN and END SOLUTION is taken out
     # %% tests="softmax" points=3      visible tests, `hidden=` for hidden ones
     # %% [markdown] written="why" points=10    an answer in words, graded by a person
-    # %% include="checks.py"           that file, folded away
+    # %% include="checks.py"           that file, folded away; two files: "checks.py checks_torch.py"
+    # %% given="captioner"             code that is handed out and that the grader has its own copy of
+    # %% install=true                  installs the course where it is missing, as in the chapters
+
+A cell that needs more time than others says how much, in seconds of the processor (`seconds=90`; tools/apart.py).
 """
 
 import argparse
@@ -21,6 +25,7 @@ import io
 import logging
 import os
 import re
+import runpy
 import signal
 import sys
 import tempfile
@@ -32,6 +37,7 @@ import jupytext
 import nbformat
 
 from tools import apart
+from tools.notebooks import INSTALL
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks" / "assignments"
@@ -58,10 +64,17 @@ def read_source(path):
         about = cell.metadata
         cell.metadata, cell.id = nbformat.NotebookNode(), f"cell-{number:02}"
         cell.source = cell.source.replace("{{parts}}", table(parts))
-        if "include" in about:
-            cell.source = (FOLDER / about["include"]).read_text(encoding="utf-8").rstrip("\n")
+        if "seconds" in about:
+            cell.metadata["seconds"] = about["seconds"]
+        if "install" in about:
+            cell.source = INSTALL
+        elif "include" in about:
+            texts = [(FOLDER / name).read_text(encoding="utf-8") for name in about["include"].split()]
+            cell.source = "\n\n".join(texts).rstrip("\n")
             cell.metadata.update(jupyter={"source_hidden": True}, cellView="form")
             mark(cell, "checks", locked=True)
+        elif "given" in about:
+            mark(cell, about["given"], locked=True)
         elif "answer" in about:
             mark(cell, about["answer"], solution=True)
         elif "written" in about:
@@ -169,9 +182,7 @@ def build():
 
 def wrong_answers(path):
     """{function: {what is wrong: code of the answer's cell}} of an assignment, made from its solution."""
-    space = {}
-    file = path.with_name(path.stem.split("_")[0] + "_wrong_answers.py")
-    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), space)
+    space = runpy.run_path(str(path.with_name(path.stem.split("_")[0] + "_wrong_answers.py")))
     cells = [cell for cell in source_of(path).cells if cell.cell_type == "code"]
     right = {name_of(cell): cell.source for cell in cells if is_answer(cell)}
     made = {}
@@ -190,8 +201,6 @@ def wrong_answers(path):
 
 def try_wrong_answers(path, seed=0):
     """Try every wrong answer: rows (function, what is wrong, visible tests fail, hidden tests fail)."""
-    import torch  # noqa: F401  (some of them use it; so that importing it is not counted as their time)
-
     rows = []
     for name, wrong in wrong_answers(path).items():
         for label, code in wrong.items():
@@ -200,24 +209,41 @@ def try_wrong_answers(path, seed=0):
     return rows
 
 
-def failed_tests(path, answers, seed=0, tests=None):
-    """The names of the test cells that fail in this process with these answers, and the solution's for the rest."""
-    cells = [cell for cell in source_of(path).cells if cell.cell_type == "code"]
-    sources = {name_of(cell): cell.source for cell in cells if name_of(cell)}
-    space = {"__name__": "__main__", "visible_tests": sources}
-    run_here(sources["checks"] + f"\nos.environ['MMCOURSE_SEED'] = '{seed}'", space, seconds=5)
-    solved = [name for name in sources if f"{name}-hidden" in sources]
-    for name in solved:
-        run_here(answers.get(name, sources[name]), space, seconds=5)
-    tests = [f"{name}-{kind}" for name in solved for kind in ("tests", "hidden")] if tests is None else tests
-    return [test for test in tests if not run_here(apart.guarded(sources["checks"], sources[test], ""), {
-        "__name__": "__main__", "student": space})]  # fmt: skip
+def failed_tests(path, answers, seed=0, tests=None, long=False):
+    """The names of the test cells that fail in this process with these answers, and the solution's for the rest.
+
+    Cells that state their seconds, and tests among them, run only if ``long``.
+    """
+    warm_up()
+    cells = [cell for cell in source_of(path).cells if cell.cell_type == "code" and name_of(cell)]
+    sources = {name_of(cell): cell.source for cell in cells}
+    space, failed = {"__name__": "__main__", "visible_tests": sources}, []
+    cells = [cell for cell in cells if long or "seconds" not in cell.metadata]
+    for cell in cells:
+        if not apart.is_test(cell):
+            code = answers.get(name_of(cell), cell.source)
+            code += f"\nos.environ['MMCOURSE_SEED'] = '{seed}'" if name_of(cell) == "checks" else ""
+            run_here(code, space, cell.metadata.get("seconds", 5))
+    for cell in filter(apart.is_test, cells):
+        code = apart.guarded(sources["checks"], cell.source, "")
+        own = {"__name__": "__main__", "student": space}
+        if (tests is None or name_of(cell) in tests) and not run_here(code, own, cell.metadata.get("seconds", 0.5)):
+            failed.append(name_of(cell))
+    return failed
+
+
+@functools.cache
+def warm_up():
+    """Load what assignments load, so that it is not counted as the time of the first answer that uses it."""
+    import torch
+
+    torch.optim.AdamW([torch.zeros(1)])
 
 
 source_of = functools.cache(read_source)
 
 
-def run_here(code, space, seconds=0.5):
+def run_here(code, space, seconds):
     """Whether a cell's code runs to its end in this process and in so many seconds of its time; prints are dropped."""
 
     def stop(*_):

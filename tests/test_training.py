@@ -630,7 +630,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_losses(tmp_path):
 
 
 def test_interrupted_it_finishes_the_step_and_goes_on(tmp_path):
-    settings = {"steps": 40, "save_every": 0, "workers": 1}
+    settings, handler = {"steps": 40, "save_every": 0, "workers": 1}, signal.getsignal(signal.SIGINT)
     child = start(tmp_path / "run", pause=0.05, **settings)
     wait_for_rows(tmp_path / "run", 3)
     child.send_signal(signal.SIGINT)
@@ -641,7 +641,7 @@ def test_interrupted_it_finishes_the_step_and_goes_on(tmp_path):
     run(tmp_path / "run", **settings)
     run(tmp_path / "whole", **settings)
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 # ---- two processes

@@ -180,6 +180,8 @@ def test_masks_by_keyboard(show):
     page.keyboard.press("ArrowUp")
     assert said(page).startswith("Word 3 (“car”) sees words 1 to 3. The largest weight is 0.58, on word 3 (“car”).")
     assert page.get_by_label("row of the grid").get_attribute("aria-valuetext") == said(page)
+    page.get_by_label("causal").press("Space")
+    assert said(page).startswith("Word 3 (“car”) sees words 1 to 5."), "without a move of the row"
     page.get_by_label("padding").focus()
     page.keyboard.press("End")
     assert "may look nowhere: all its weights are zero, and so is its output." in said(page)

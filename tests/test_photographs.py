@@ -344,6 +344,22 @@ def test_the_grid_of_each_family(tmp_path, family):
     torch.testing.assert_close(grid, states, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("change", [{"do_rescale": False}, {"do_normalize": False},
+                                    {"do_rescale": False, "do_normalize": False}])  # fmt: skip
+def test_preprocessing_that_leaves_something_out(tmp_path, vit, change):
+    from transformers import ViTImageProcessorPil, logging
+
+    shutil.copytree(vit, tmp_path / "model")
+    settings = tmp_path / "model" / "preprocessor_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | change))
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    encoder = load_encoder(str(tmp_path / "model"))
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before, "others may want to be told"
+    image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    theirs = ViTImageProcessorPil.from_pretrained(tmp_path / "model")(image, do_resize=False, return_tensors="pt")
+    torch.testing.assert_close(encoder.prepare(image)[None], theirs["pixel_values"].float(), atol=1e-4, rtol=1e-5)
+
+
 def test_cells_are_row_by_row():
     encoder = PretrainedEncoder(torch.nn.AvgPool2d(8), torch.nn.AvgPool2d.forward, 32, [0.0] * 3, [1.0] * 3)
     image = np.zeros((32, 32, 3), np.uint8)
@@ -521,6 +537,23 @@ def test_a_folder_that_cannot_be_written(tmp_path, some, vit):
         FeatureCache(tmp_path / "file" / "cache", load_encoder(vit)).fill(some)
 
 
+def test_features_are_written_whole_or_not_at_all(tmp_path, some, vit, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="No space left on device.*or give another folder with --cache"):
+        FeatureCache(tmp_path / "cache", load_encoder(vit)).fill(some[:1])
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_where_no_picture_can_be_read_no_file_is_written(tmp_path, some, vit):
+    for one in some[:2]:
+        one.path.write_bytes(b"broken")
+    assert list(FeatureCache(tmp_path / "cache", load_encoder(vit)).fill(some[:2])) == some[:2]
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_broken_picture_among_others(tmp_path, some, vit):
     some[2].path.write_bytes(some[2].path.read_bytes()[:200])
     some[4].path.write_bytes(b"")
@@ -658,6 +691,9 @@ def test_evaluation(tmp_path, some, vit):
     assert captions == [captioner.caption(one.path, "greedy").text for one in some]
     assert scores == pytest.approx({"BLEU-4": bleu(captions, references)[3], "ROUGE-L": rouge_l(captions, references),
                                     "CIDEr-D": cider_d(captions, references)})
+    assert evaluate(captioner, some * 9, look)[1] == captions * 9, "more than fit into one batch"
+    beams = [captioner.caption(one.path, "beam", 2).text for one in some]
+    assert evaluate(captioner, some, look, "beam", 2)[1] == beams != captions
 
 
 def test_the_captioner_of_scenes_is_judged_on_photographs_too(tmp_path, some):

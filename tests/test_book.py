@@ -67,6 +67,15 @@ def test_page_is_light(site, page):
     assert weight <= 1.5e6, f"{page} weighs {weight / 1e6:.1f} MB with its pictures; 1.5 MB are allowed"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_large_script_keeps_a_page_from_showing(site, page):
+    """A browser shows nothing before the scripts in the head have run, but for those that are deferred."""
+    head = read(site, page).partition("</head>")[0]
+    sources = re.findall(r'<script(?![^>]*defer)[^>]* src="([^"?]*)', head)
+    sizes = {name: ((site / page).parent / name).resolve().stat().st_size for name in sources}
+    assert max(sizes.values()) < 300_000, sizes
+
+
 def test_site_is_light(site):
     weight = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
     assert weight <= 40e6, f"the pages weigh {weight / 1e6:.0f} MB; 40 MB are allowed"

@@ -243,7 +243,8 @@ def test_widgets_work_from_a_folder(browser, site, tmp_path):
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
     static = f"{site.as_uri()}/_static"
     scripts = f'<script defer src="{static}/scripts/fontawesome.js"></script>'  # as the theme does
-    scripts += "".join(f'<script src="{static}/{path}"></script>' for path in config["nb_ipywidgets_js"])
+    scripts += "".join(f'<script {" ".join(options)} src="{static}/{path}"></script>'
+                       for path, options in config["nb_ipywidgets_js"].items())  # fmt: skip
     state, view = json.dumps(data["manager_state"]), json.dumps(data["view_specs"][0])
     page = tmp_path / "widgets.html"
     page.write_text(f"""<!doctype html><meta charset="utf-8">{scripts}

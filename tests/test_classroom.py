@@ -118,6 +118,7 @@ def test_from_the_exchange_to_the_inbox(tmp_path):
     hand_in(root, "ada", "2026-10-05 10:00:00.000001", "first")
     hand_in(root, "zoë +1", "2026-10-05 11:00:00.000001", "hers")
     exchange.exchange("collect", folder, "A1", root)
+    grading.check_gradebook(folder / "gradebook.db")  # which collecting has begun
     hand_in(root, "ada", "2026-10-06 10:00:00.000001", "second")
     exchange.exchange("collect", folder, "A1", root)
     found = grading.collect(folder / "inbox" / "A1")

@@ -522,7 +522,7 @@ Image.fromarray(np.concatenate([card.image for card in new[:4]], axis=1)).resize
 #    at the card. When the captioner writes, there is no next word to copy, so the labels are nonsense.
 # 2. Otherwise the mean would be about saying `pad` after `pad`, which is easy and teaches nothing about cards; a batch with one long label would have a small loss. The
 #    causal mask already hides from each word what comes after it, and the fillings come after all words; what is computed at the fillings is thrown away.
-# 3. The relation: in our run about a quarter of the stated ones were true, and there are four kinds, so this is guessing. Where a patch was is known from its row of
+# 3. The relation: in our run 0.29 of the stated ones were true, and there are four kinds, so this is hardly more than guessing. Where a patch was is known from its row of
 #    `places` only, which starts at random and must be learned from few examples, while colours show in each patch. One could train for ten times as long, or with more cards, or with places
 #    that are made of sines of row and column, and see which of them helps; or ask only for left and right.
 # 4. A wrong word early on leads it to where no training label was: after "two" it says two of something, though there is one. Errors add up along the label. The loss is computed after true words

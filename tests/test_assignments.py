@@ -137,6 +137,14 @@ def test_the_training_of_a2(wrong, failing):
     assert tool.failed_tests(PATHS["A2"], answers, seed=2, tests=tests, long=True) == failing
 
 
+@pytest.mark.slow
+def test_the_solution_of_a2_passes_in_a_process_of_its_own():
+    done, trouble = apart.run(tool.read_source(PATHS["A2"]))
+    errors = {tool.name_of(cell): output.evalue for cell in done.cells for output in cell.get("outputs", [])
+              if output.output_type == "error"}
+    assert trouble == "" and errors == {}
+
+
 # Checks that teach ---------------------------------------------------------------------------------------------------
 
 

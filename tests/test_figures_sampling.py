@@ -45,6 +45,8 @@ def test_the_page_cuts_as_the_package(call):
             torch.testing.assert_close(torch.tensor(probs, dtype=torch.float64), expected, atol=2e-3, rtol=0)
             bits = torch.special.entr(expected).sum().item() / math.log(2)
             assert call(figure, "entropy", probs) == pytest.approx(bits, abs=0.02)
+    halves = [0, math.log(0.5), math.log(0.5)]  # 0.5, 0.25, 0.25
+    assert call(figure, "cut", halves, 1, 3, 0.5) == [1, 0, 0], "a share that is reached exactly needs no further word"
 
 
 def test_a_word_is_picked_in_proportion(call):

@@ -107,7 +107,7 @@ def test_what_was_measured_is_on_the_page_and_in_the_table(pages):
     words = len(NEAR.split()) + 385  # 200 a minute, and 25 lines of code: 20 a minute
     reading = -(-(words / 200 + 25 / 20) // 1)
     assert f"42 s, {reading:.0f} min" in pages["notebooks/02_near"].get_text() and reading == 4
-    assert table(pages["index"], 0) == [["2 Near", "4", "42", "321"], ["Far", "1", "", ""]]
+    assert table(pages["index"], 0) == [["2 Near", "4", "42", "321"], ["5 Far", "1", "", ""]]
 
 
 def test_the_formulas_of_a_chapter(pages):

@@ -56,8 +56,8 @@ def when(path):
     """When a file was handed in: the folder's timestamp.txt if there is one, else the file's own time."""
     stamp = path.parent / "timestamp.txt"
     if stamp.exists():  # nbgrader's exchange writes UTC; a due date is meant in local time
-        time = dates.parse(stamp.read_text(encoding="utf-8").strip())
-        return time.astimezone().replace(tzinfo=None) if time.tzinfo else time
+        moment = dates.parse(stamp.read_text(encoding="utf-8").strip())
+        return (moment.astimezone() if moment.tzinfo else moment).replace(tzinfo=None, microsecond=0)
     return datetime.datetime.fromtimestamp(path.stat().st_mtime).replace(microsecond=0)
 
 

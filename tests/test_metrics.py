@@ -315,6 +315,7 @@ class TestClipScore:
         found = clip_score([[3, 4], [1, 0], [0, 2]], [[8, 6], [-5, 0], [7, 0]])
         assert found == pytest.approx([2.5 * 0.96, 0.0, 0.0])
         assert clip_score([[3.0, 4.0]], [[8.0, 6.0]], weight=1) == pytest.approx([0.96])
+        assert clip_score(np.array([[200, 100]], np.uint8), np.array([[200, 100]], np.uint8)) == pytest.approx([2.5])
 
     @pytest.mark.parametrize(("items", "width", "references"), [(1, 1, 1), (5, 3, 2), (7, 65, 5)])
     def test_against_torch_and_scipy(self, items, width, references):

@@ -149,6 +149,7 @@ def test_pseudo_labels_are_the_most_probable_classes_that_are_sure_enough():
     assert pseudo_labels(logits).tolist() == [1, 0, 1]
     assert pseudo_labels(logits, 0.7).tolist() == [1, 0, NO_LABEL]  # probabilities 0.75, 0.9, 0.6
     assert pseudo_labels(logits, 0.8).tolist() == [NO_LABEL, 0, NO_LABEL]
+    assert pseudo_labels(torch.zeros(1, 2), 0.5).tolist() == [0], "exactly as sure as asked is sure enough"
 
 
 def test_the_weight_rises_in_a_line():

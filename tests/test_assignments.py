@@ -351,6 +351,13 @@ def test_students_are_folders_and_the_newest_file_counts(tmp_path):
     assert [path.name for path in found[unicodedata.normalize("NFC", "Zoë Å")]] == ["NFD.ipynb", "NFC.ipynb"]
 
 
+def test_hidden_folders_and_checkpoints_are_no_submissions(tmp_path):
+    for file in ("ana/a.ipynb", "ana/.ipynb_checkpoints/a-checkpoint.ipynb", ".git/x.ipynb"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("")
+    assert grading.collect(tmp_path) == {"ana": [tmp_path / "ana" / "a.ipynb"]}
+
+
 def test_a_missing_or_empty_inbox(tmp_path):
     with pytest.raises(SystemExit, match="There is no folder"):
         grading.grade(tmp_path, "A1")

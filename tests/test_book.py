@@ -9,6 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from bs4 import BeautifulSoup
+
+from tools.assignments import assignments
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
@@ -146,3 +149,18 @@ def test_numbers_start_with_the_chapter(site, page):
     assert re.search(rf'<h1><span class="section-number">{number} ', text)
     numbers = re.findall(r'<span class="eqno">\(([\d.]+)\)|Exercise ([\d.]+)</span>|Figure ([\d.]+) ?</span>', text)
     assert {int("".join(found).split(".")[0]) for found in numbers} == {number}
+
+
+def test_a_teacher_can_leave_the_solutions_out(site, names):
+    """Without its line in the table of contents there must be no link that breaks, and no other page that tells."""
+    contents = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    assert contents.count("      - file: book/solutions\n") == 1
+    source = (ROOT / "book" / "teaching.md").read_text(encoding="utf-8")
+    assert "\n      - file: book/solutions\n" in source
+    links = r"\(/?(\.\./)?(book/)?solutions\.md|\{doc\}`[^`]*solutions"
+    telling = [page for page in PAGES for path in ROOT.glob(f"{page}.*")
+               if path.suffix in (".md", ".ipynb") and re.search(links, path.read_text(encoding="utf-8"))]  # fmt: skip
+    assert telling == []
+    written = BeautifulSoup(article(site, "book/solutions"), "html.parser").select("summary code")
+    sources = [path.read_text(encoding="utf-8") for path in assignments().values()]
+    assert [code.get_text() for code in written] == re.findall(r'answer="(\w+)"', "".join(sources)) != []

@@ -17,9 +17,12 @@ from sphinx.application import Sphinx
 EXTENSIONS = Path(__file__).resolve().parent.parent / "book" / "_ext"
 STATE, VIEW = "application/vnd.jupyter.widget-state+json", "application/vnd.jupyter.widget-view+json"
 CONF = """
-extensions = ["sphinx.ext.autodoc", "myst_nb", "course", "formulas", "live", "benchmarks"]
+extensions = ["sphinx.ext.autodoc", "myst_nb", "sphinx_design",
+              "course", "formulas", "live", "benchmarks", "assignments"]
 nb_execution_mode, html_theme, numfig, math_numfig = "off", "basic", True, True
 myst_enable_extensions = ["dollarmath"]
+exclude_patterns = ["notebooks/assignments"]
+html_theme_options = {"repository_url": "https://github.com/us/course"}
 """
 INDEX = """# A book
 
@@ -38,12 +41,40 @@ INDEX = """# A book
 ```{profiles}
 ```
 
+```{assignments}
+```
+
+```{solutions} A7
+```
+
 ```{toctree}
 :numbered:
 notebooks/02_near
 notebooks/05_far
 ```
 """
+TASKS = '''# %% [markdown]
+# # A7 The lost key
+#
+# ## Part 1 · Doors (8 points, 40 minutes, easy)
+# %% answer="door"
+def door(x):
+    """Opens `x`."""
+    ### BEGIN SOLUTION
+    return x + 1
+    ### END SOLUTION
+
+# %% tests="door" points=8
+check(door, 1, gives=2)
+# %% hidden="door" points=8
+check(door, 3, gives=secret)
+# %% [markdown]
+# ## Part 2 · Windows (2 points, 50 minutes, hard)
+# %% answer="window"
+window = 3
+# %% [markdown] written="why" points=2
+# Because $a$ is large.
+'''
 NEAR = "# Near\n\n{measured}`seconds` s, {measured}`reading` min\n\n## First\n\n### Deep\n\n## Second"
 FAR = "# Far\n\n## First\n\n$$\na\n$$ (eq-far-a)\n\n## Second\n\n$$\nb\n$$ (eq-far-b)\n\nSee {eq}`eq-far-b`."
 ROWS = [{"what": "a race", "sizes": "B 1", "unit": "ms", "ours": 20.0, "peer": 30.0, "peer_name": "theirs",
@@ -76,6 +107,9 @@ def pages(tmp_path_factory):
         nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
     (folder / "formulas.csv").write_text("label,says,code,test\neq-far-a,the first,a + b,\neq-near-x,another,y,\n"
                                          "eq-far-b,the second,mmcourse.x.f,tests/test_x.py::test_f\n")
+    (folder / "notebooks" / "assignments").mkdir()
+    (folder / "notebooks" / "assignments" / "A7_key.py").write_text(TASKS)
+    (folder / "notebooks" / "assignments" / "A7_key.ipynb").write_text("{}")
     (folder / "found.json").write_text(json.dumps({"quick": False, "machine": {"device": "a chip"}, "rows": ROWS}))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXTENSIONS))
@@ -126,6 +160,22 @@ def test_a_function_names_the_formulas_that_it_computes(tmp_path, monkeypatch):
         lines = ["Says what it does."]
         formulas.name_formulas(app, "function", name, None, None, lines)
         assert lines == ["Says what it does.", *said]
+
+
+def test_assignments_can_be_got(pages):
+    assert table(pages["index"], 4) == [["A7 The lost key", "2", "1.5", "download , open in Colab"]]
+    download, colab = pages["index"].select("table")[4].select("a")
+    assert download["href"].endswith("/A7_key.ipynb") and "_downloads" in download["href"]
+    assert colab["href"].endswith("/github/us/course/blob/main/notebooks/assignments/A7_key.ipynb")
+
+
+def test_solutions_are_folded_and_hidden_tests_are_not_there(pages):
+    folded = pages["index"].select("details")
+    assert [part.summary.get_text(strip=True) for part in folded] == [
+        "Part 1 · Doors:door", "Part 2 · Windows:window", "Part 2 · Windows: in your own words"]  # fmt: skip
+    assert folded[0].pre.get_text() == 'def door(x):\n    """Opens `x`."""\n    return x + 1\n'
+    assert folded[2].select_one(".math") and not any(part.has_attr("open") for part in folded)
+    assert "secret" not in pages["index"].get_text()
 
 
 def test_what_was_raced(pages):

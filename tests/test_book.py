@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from fontTools.ttLib import TTFont
 
 from tools.assignments import assignments
 
@@ -164,3 +165,17 @@ def test_a_teacher_can_leave_the_solutions_out(site, names):
     written = BeautifulSoup(article(site, "book/solutions"), "html.parser").select("summary code")
     sources = [path.read_text(encoding="utf-8") for path in assignments().values()]
     assert [code.get_text() for code in written] == re.findall(r'answer="(\w+)"', "".join(sources)) != []
+
+
+def test_chinese_is_legible_where_no_font_of_the_reader_has_it(site):
+    """The font in the book has every Chinese character and mark of its pages, and both families fall back on it."""
+    styles = (site / "_static" / "custom.css").read_text(encoding="utf-8")
+    face = re.search(r'"Chinese";\s*src: url\("(.*?)"\).*?unicode-range: ([^;]*)', styles, flags=re.DOTALL)
+    address, ranges = face.groups()
+    spans = [[int(end, 16) for end in span.strip()[2:].split("-")] for span in ranges.split(",")]
+    for family in ("base", "monospace"):
+        assert re.search(rf'--pst-font-family-{family}: .*"Chinese", \S+;', styles)
+    font = TTFont(site / "_static" / address).getBestCmap()
+    used = {ord(sign) for path in site.rglob("*.html") for sign in path.read_text(encoding="utf-8")}
+    chinese = {sign for sign in used if any(first <= sign <= last for first, last in spans)}
+    assert len(chinese) > 500 and sorted(map(chr, chinese - font.keys())) == []

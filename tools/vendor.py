@@ -1,4 +1,4 @@
-"""Copy what the pages and the browser tests need of other people's JavaScript into the repository.
+"""Copy what the pages and the browser tests need of other people's scripts and fonts into the repository.
 
 Readers do not need this: the files are in the repository, so that the book works without a network. It is here so that
 anyone can check or update them. It needs Node's ``npm`` and the course's own environment, which holds anywidget:
@@ -35,6 +35,11 @@ PACKAGES = [  # npm package, version, sha256 of its archive, folder, {file or pa
         "dist/1551f4f60c37af51121f.woff2": "1551f4f60c37af51121f.woff2",  # Font Awesome's solid and regular icons
         "dist/7a3337626410ca2f4071.woff2": "7a3337626410ca2f4071.woff2",
         "dist/embed.js.LICENSE.txt": "LICENSE-bundled.txt",
+    }),
+    ("@fontsource/noto-sans-sc", "5.3.0", "05a7abac78a6cac4bd1361e7b24c680ee820fcc2f22cf5cc92673f4cd12771c5",
+     PAGES / "noto-sans-sc", {
+        "LICENSE": "LICENSE",
+        "files/noto-sans-sc-chinese-simplified-400-normal.woff": "noto-sans-sc.woff",  # tests can read this format
     }),
     ("axe-core", "4.14.1", "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745", TESTS, {
         "axe.min.js": "axe.min.js",

@@ -89,10 +89,10 @@ def recall_at_k(scores, relevant, k):
 class Interval(NamedTuple):
     """A number, where it would lie if other items of the same kind had been drawn, and what it was in each draw."""
 
-    value: float
-    low: float
-    high: float
-    draws: np.ndarray
+    value: float  #: the statistic of the items themselves
+    low: float  #: where the middle ``level`` of the draws begins
+    high: float  #: ... and ends
+    draws: np.ndarray  #: the statistic of each draw, in the order drawn
 
 
 def bootstrap(statistic, *samples, draws=2000, level=0.95, seed=0):

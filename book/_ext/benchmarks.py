@@ -1,6 +1,7 @@
 """What ``mmcourse bench`` measured, from book/benchmarks.json: ``{benchmarks}`` and ``{profiles}``."""
 
 import json
+import re
 from pathlib import Path
 
 from sphinx.util.docutils import SphinxDirective
@@ -36,7 +37,8 @@ class Profiles(SphinxDirective):
         for number, row in enumerate(rows, 1):
             for name, kinds in row.get("profile", {}).items():
                 text = ", ".join(f"{kind} {share:.0%}" for kind, share in kinds.items() if share >= 0.02)
-                lines.append(f"| {number} | {name} | {text} |")
+                breakable = re.sub("(?<=[a-z])(?=[A-Z])", "\N{ZERO WIDTH SPACE}", name)  # on a phone
+                lines.append(f"| {number} | {breakable} | {text} |")
         return self.parse_text_to_nodes("\n".join(lines))
 
 

@@ -121,7 +121,8 @@ def test_points_given_by_a_person_stay_while_the_text_does(tmp_path):
             found = {submission.student_id: submission for submission in gradebook.assignment_submissions("A1")}
             return {name: (one.written_score, one.needs_manual_grade) for name, one in sorted(found.items())}
 
-    assert score_again(dict.fromkeys(("ana", "ben", "dan"), "As it was.")) == dict.fromkeys(("ana", "ben", "dan"), (0, True))
+    class_of_three = ("ana", "ben", "dan")
+    assert score_again(dict.fromkeys(class_of_three, "As it was.")) == dict.fromkeys(class_of_three, (0, True))
     with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as gradebook:
         for student in ("ana", "ben"):
             grade = gradebook.find_grade("why_the_scale", path.stem, "A1", student)

@@ -1,7 +1,9 @@
 """The assignments and their graders: solution, empty notebook, wrong answers, bad files, and a class of thirty."""
 
+import contextlib
 import copy
 import csv
+import io
 import re
 import shutil
 import sqlite3
@@ -219,9 +221,52 @@ def double(x):
         math.sqrt(abs(x[index]))
     y = np.einsum("ij->ij", copy.deepcopy(x)) + np.linalg.norm(x) * 0
     y = y + np.where(x > 0, x, 0).sum(-1, keepdims=True) * 0 + np.stack([dict.fromkeys("a", y)["a"]]).sum(0)
-    return np.concatenate([y], axis=-1).reshape(2, 3) + np.full_like(y, 0)
+    return np.concatenate([y], axis=-1).reshape(2, 3) + np.full_like(y, 0) * np.random.default_rng().random()
 """, checks)  # fmt: skip
     checks["check"](checks["double"], ONES, gives=2 * ONES)
+
+
+def test_a_check_allows_what_python_itself_offers(checks):
+    exec("""
+import bisect, heapq, re, string
+from collections import namedtuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+Row = namedtuple("Row", "total words")
+@dataclass(order=True)
+class Beam:
+    total: float
+    words: str = ""
+def double(x):
+    heap = [Beam(3.0), Beam(2.0)]
+    heapq.heapify(heap)
+    heapq.nlargest(1, [Row(1, "a"), Row(2, "b")], key=lambda row: row.total)
+    bisect.bisect([1, 2], 1), re.findall("a", "banana"), string.capwords(repr(heap[0])), isinstance(heap, Sequence)
+    return 2 * x
+""", checks)  # fmt: skip
+    checks["check"](checks["double"], ONES, gives=2 * ONES)
+
+
+def test_a_function_that_is_checked_may_print(checks):
+    class Screen(io.StringIO):  # as in Jupyter, where printing runs Python code of another module
+        def write(self, text):
+            return super().write(text)
+
+    exec("def double(x):\n    print('so far:', x.shape, flush=True)\n    return 2 * x", checks)
+    with contextlib.redirect_stdout(Screen()) as screen:
+        checks["check"](checks["double"], ONES, gives=2 * ONES)
+    assert screen.getvalue() == "so far: (2, 3)\n"
+
+
+@pytest.mark.parametrize("number", ["0", "0.0", "np.int64(0)", "np.float32(0)", "np.float64(0)", "np.array(0.0)"])
+def test_a_number_may_be_of_any_kind(checks, number):
+    exec(f"def double(x): return {number}", checks)
+    checks["check"](checks["double"], ONES, gives=0.0)
+
+
+@pytest.mark.parametrize("other", ["False", "None", "'0'", "[0.0]", "(0,)"])
+def test_what_is_not_a_number(checks, other):
+    assert "the result is not a number" in message(checks, f"def double(x): return {other}", ONES, gives=0.0)
 
 
 TENSOR = torch.ones(2, 3)

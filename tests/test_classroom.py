@@ -1,10 +1,12 @@
 """The classroom around the assignments: feedback pages, the exchange of a shared machine, and JupyterHub's settings."""
 
 import datetime
+import json
 import re
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -97,6 +99,58 @@ def test_every_formula_of_the_assignments_can_be_drawn():
                 assert "<code>\\" not in shown and "$" not in shown, f"{path.stem}: {cell.source}"
 
 
+# Grading again -------------------------------------------------------------------------------------------------------
+
+
+def test_points_given_by_a_person_stay_while_the_text_does(tmp_path):
+    """First everybody waits; a person grades ana and ben; ben writes something else, and the grader runs again."""
+    from nbgrader.api import Gradebook
+
+    path = assignments.assignments()["A1"]
+    released = nbformat.read(assignments.release(path, tmp_path), as_version=4)
+    place = next(number for number, cell in enumerate(released.cells) if assignments.name_of(cell) == "why_the_scale")
+
+    def score_again(texts):
+        for student, text in texts.items():
+            released.cells[place].source = text
+            target = tmp_path / "submitted" / student / "A1" / path.with_suffix(".ipynb").name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            nbformat.write(released, target)
+        grading.score(tmp_path, "A1")
+        with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as gradebook:
+            found = {submission.student_id: submission for submission in gradebook.assignment_submissions("A1")}
+            return {name: (one.written_score, one.needs_manual_grade) for name, one in sorted(found.items())}
+
+    class_of_three = ("ana", "ben", "dan")
+    assert score_again(dict.fromkeys(class_of_three, "As it was.")) == dict.fromkeys(class_of_three, (0, True))
+    with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as gradebook:
+        for student in ("ana", "ben"):
+            grade = gradebook.find_grade("why_the_scale", path.stem, "A1", student)
+            grade.manual_score, grade.needs_manual_grade = 7, False
+        gradebook.db.commit()
+    assert score_again({"ben": "As it was. And more."}) == {"ana": (7, False), "ben": (7, True), "dan": (0, True)}
+    empty = nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells[place].source
+    again = score_again({"ana": empty})
+    assert again["ana"] == (7, True), "the answer is gone"
+    assert again["ben"] == (7, True), "an answer that waits for a person goes on waiting"
+
+
+def test_the_formgrader_draws_formulas_and_shows_what_students_write(tmp_path, monkeypatch):
+    """The settings in the folder of the class reach the page: formulas are MathML, and nothing is obeyed."""
+    from nbconvert import HTMLExporter
+    from traitlets.config import PyFileConfigLoader
+
+    grading.write_settings(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    config = PyFileConfigLoader("nbgrader_config.py", path=str(tmp_path)).load_config()
+    assert config.CourseDirectory.root == str(tmp_path) and config.CourseDirectory.course_id == "mmcourse"
+    assert sys.path[-1] == str(ROOT)
+    exporter = HTMLExporter(config=config, template_name="basic")
+    shown = exporter.from_notebook_node(new_notebook(cells=[new_markdown_cell("It is $\\sqrt{d_k}$. " + EVIL)]))[0]
+    assert "<msqrt>" in shown and "$" not in shown
+    assert "alert(1)</script>" not in shown and "<img" not in shown and "javascript:" not in shown
+
+
 # The exchange --------------------------------------------------------------------------------------------------------
 
 
@@ -116,6 +170,7 @@ def test_from_the_exchange_to_the_inbox(tmp_path):
     exchange.exchange("release", folder, "A1", root)  # a second time: a corrected notebook
     given = root / "mmcourse" / "outbound" / "A1" / "A1_attention.ipynb"
     assert given.read_bytes() == assignments.assignments()["A1"].with_suffix(".ipynb").read_bytes()
+    assert str(folder) in (folder / "nbgrader_config.py").read_text(), "the teacher's Formgrader finds the class"
     hand_in(root, "ada", "2026-10-05 10:00:00.000001", "first")
     hand_in(root, "zoë +1", "2026-10-05 11:00:00.000001", "hers")
     exchange.exchange("collect", folder, "A1", root)
@@ -177,11 +232,24 @@ def test_the_hubs_settings_let_only_the_class_in(monkeypatch):
     assert "//127.0.0.1:" in settings.JupyterHub.bind_url
 
 
+def test_only_a_teacher_gets_the_formgrader(monkeypatch):
+    """JupyterLab reads what it leaves out, and nbgrader where the class is, in the folders that the hub names."""
+    settings = hub_settings(monkeypatch)
+    for name in ("teacher", "ada"):
+        spawner = SimpleNamespace(user=SimpleNamespace(name=name))
+        folders = [Path(one) for one in settings.Spawner.environment["JUPYTER_CONFIG_PATH"](spawner).split(":")]
+        left_out = json.loads((folders[-1] / "labconfig" / "page_config.json").read_text())["disabledExtensions"]
+        assert ("@jupyter/nbgrader:formgrader" in left_out) == (name == "ada")
+        assert "@jupyter/nbgrader:assignment-list" not in left_out
+        assert [one.name for one in folders] == (["student"] if name == "ada" else ["class", "teacher"])
+
+
 def hub_settings(monkeypatch):
     from traitlets.config import Config
 
     settings = Config()
     monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
     path = ROOT / "tools" / "jupyterhub_config.py"
-    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), {"get_config": lambda: settings})
+    space = {"get_config": lambda: settings, "__file__": str(path)}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), space)
     return settings

@@ -19,7 +19,7 @@ from nbgrader.exchange.default import ExchangeCollect, ExchangeReleaseAssignment
 from traitlets.config import Config
 
 from tools.assignments import reach_programs
-from tools.grading import Trouble, find_assignment
+from tools.grading import Trouble, find_assignment, write_settings
 
 KINDS = {"release": ExchangeReleaseAssignment, "collect": ExchangeCollect, "return": ExchangeReleaseFeedback}
 
@@ -32,6 +32,7 @@ def exchange(command, folder, short, root=None):
         config.Exchange.root = str(root)
     if command == "release":
         (folder / "release" / short).mkdir(parents=True, exist_ok=True)
+        write_settings(folder)
         shutil.copy(path.with_suffix(".ipynb"), folder / "release" / short)
         config.ExchangeReleaseAssignment.force = True
     if command == "collect":  # the newest of each student, into the folders that tools.grading reads

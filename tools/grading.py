@@ -184,14 +184,30 @@ def check_gradebook(path):
                       f"safe place, then run: nbgrader db upgrade --db=sqlite:///{path}")  # fmt: skip
 
 
+SETTINGS = """import sys
+
+sys.path.append({course!r})
+c = get_config()
+c.CourseDirectory.course_id = "mmcourse"
+c.CourseDirectory.root = {folder!r}
+c.HTMLExporter.filters = {{"markdown2html": "tools.feedback.markdown"}}  # the Formgrader's formulas, without a network
+"""
+
+
+def write_settings(folder):
+    """What nbgrader's own pages and commands read in the folder of the class."""
+    course = str(Path(__file__).resolve().parent.parent)
+    text = SETTINGS.format(course=course, folder=str(folder))
+    (folder / "nbgrader_config.py").write_text(text, encoding="utf-8")
+
+
 def grade(folder, short, due=None, seed=0, workers=2, show=print):
     """Grade every submission of assignment ``short`` in the course ``folder``; the rows of the CSV file."""
     folder, start = Path(folder).resolve(), time.monotonic()
     path = find_assignment(short)
     inbox = collect(folder / "inbox" / short)
     check_gradebook(folder / "gradebook.db")
-    settings = f"c = get_config()\nc.CourseDirectory.course_id = 'mmcourse'\nc.CourseDirectory.root = {str(folder)!r}\n"
-    (folder / "nbgrader_config.py").write_text(settings, encoding="utf-8")  # for nbgrader's own pages and commands
+    write_settings(folder)
     source, empty = read_source(path), nbformat.read(release(path, folder), as_version=4)
     reports, jobs = {}, {}
     for student, files in inbox.items():
@@ -241,14 +257,39 @@ def find_assignment(short):
 
 
 def score(folder, short):
-    """Let nbgrader read the points out of the notebooks, which ran already, into its gradebook."""
+    """Let nbgrader read the points out of the notebooks, which ran already, into its gradebook.
+
+    nbgrader lets every answer wait that a person graded. One whose text is the same as then stays graded.
+    """
+    from nbgrader.api import Gradebook
     from nbgrader.converters import Autograde
     from nbgrader.preprocessors import CheckCellMetadata, LimitOutput, OverwriteCells, SaveAutoGrades
 
     autograde = converter(Autograde, folder, short)
     autograde.sanitize_preprocessors = [OverwriteCells, CheckCellMetadata]
     autograde.autograde_preprocessors = [LimitOutput, SaveAutoGrades, CheckCellMetadata]
+    with Gradebook(autograde.coursedir.db_url, "mmcourse") as gradebook:
+        given = points_by_hand(gradebook, folder, short)
+        before = {answer: text for answer, (grade, text) in given.items() if not grade.needs_manual_grade}
     autograde.start()
+    with Gradebook(autograde.coursedir.db_url, "mmcourse") as gradebook:
+        for answer, (grade, text) in points_by_hand(gradebook, folder, short).items():
+            if before.get(answer) == text:
+                grade.needs_manual_grade = False
+        gradebook.db.commit()
+
+
+def points_by_hand(gradebook, folder, short):
+    """{(student, name): (grade, text)} for the answers in words that a person gave points."""
+    found = {}
+    for submission in gradebook.assignment_submissions(short):
+        path = folder / "autograded" / submission.student_id / short / f"{find_assignment(short).stem}.ipynb"
+        cells = nbformat.read(path, as_version=4).cells if path.exists() else []
+        texts = {name_of(cell): cell.source for cell in cells if is_answer(cell)}
+        for grade in (grade for notebook in submission.notebooks for grade in notebook.grades):
+            if grade.manual_score is not None and grade.name in texts:
+                found[submission.student_id, grade.name] = grade, texts[grade.name]
+    return found
 
 
 def export(folder, short, reports=None):

@@ -28,4 +28,16 @@ c.Spawner.cmd = [str(programs / "jupyterhub-singleuser")]
 c.Spawner.default_url = "/lab"
 c.Spawner.http_timeout = 120  # seconds; when the lesson begins, all of them start at once
 c.Spawner.args = ["--ServerApp.shutdown_no_activity_timeout=3600", "--MappingKernelManager.cull_idle_timeout=3600"]
-c.Spawner.environment = {"OMP_NUM_THREADS": "1", "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin"}
+c.Spawner.environment = {"OMP_NUM_THREADS": "1", "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin",
+                         "JUPYTER_CONFIG_PATH": lambda spawner: settings_of(spawner.user.name)}  # fmt: skip
+
+# Students do not see the Formgrader in the menu. A teacher's finds the class, and may open inside JupyterLab.
+teachers = {"teacher"}
+settings = Path(__file__).with_name("hub")
+
+
+def settings_of(name):
+    """Where a user's server looks for settings first."""
+    if name not in teachers:
+        return str(settings / "student")
+    return f"{Path(f'~{name}/class').expanduser()}:{settings / 'teacher'}"

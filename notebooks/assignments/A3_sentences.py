@@ -18,7 +18,7 @@
 #   same cell.
 # - Run the check below it. When it fails, it says what was expected, what came and a hint. A check that prints nothing has passed.
 # - Only Python and NumPy. The checks notice when your function calls another library; of Python's own, `collections`, `itertools`,
-#   `functools` and `math` are allowed.
+#   `functools`, `math`, `heapq`, `bisect` and `re` are allowed. You may print what you like.
 # - Your functions get arrays and must not change them.
 # - Nothing here is left to chance: a function that needs dice gets the numbers that were thrown. Where two words are equally probable,
 #   **the word with the smaller number comes first**.

@@ -4,7 +4,7 @@ from torch.overrides import TorchFunctionMode
 
 ALLOWED = ALLOWED | {"torch"}
 MAY_USE = "Python, NumPy and PyTorch's simple functions and layers"
-ARRAY, NUMBER, KIND = torch.Tensor, (), "tensor"
+ARRAY, KIND, NUMBER = torch.Tensor, "tensor", ()
 FORBIDDEN = {"scaled_dot_product_attention", "multi_head_attention_forward", "_native_multi_head_attention",
              "_transformer_encoder_layer_fwd", "cross_entropy", "nll_loss"}
 

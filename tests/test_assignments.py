@@ -192,7 +192,10 @@ def test_a_failing_check_says_what_was_expected_and_what_came(checks):
     assert "not a NumPy array" in message(checks, "def double(x): return None", ONES, gives=2 * ONES)
     assert "must return 2 results" in message(checks, "def double(x): return x", ONES, gives=(ONES, ONES))
     assert "result 2 of 2" in message(checks, "def double(x): return x, 2 * x", ONES, gives=(ONES, ONES))
-    assert "not written yet" in message(checks, "def double(x): raise NotImplementedError()", ONES, gives=ONES)
+    unwritten = "def double(x): raise NotImplementedError()"
+    assert message(checks, unwritten, ONES, gives=ONES) == "double is not written yet."
+    missing = "def half(x): raise NotImplementedError()\ndef double(x): return half(x) * 4"
+    assert message(checks, missing, ONES, gives=ONES) == "half is not written yet, and double calls it."
 
 
 def test_a_check_notices_changed_inputs_and_other_libraries(checks):

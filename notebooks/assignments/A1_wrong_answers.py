@@ -112,6 +112,15 @@ WRONG = {
         "torch.softmax": TORCH + "def softmax(scores):\n    return torch.softmax(torch.from_numpy(scores), -1).numpy()",
         "torch.softmax by another name": TORCH + "from torch import softmax as soft, from_numpy as array\n"
                                          "def softmax(scores):\n    return soft(array(scores), -1).numpy()",
+        "torch.softmax in a thread": TORCH + """
+import threading
+def softmax(scores):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(torch.from_numpy(scores).softmax(-1).numpy()))
+    thread.start()
+    thread.join()
+    return found[0]
+""",
         "torch.softmax through map()": TORCH + """
 from operator import methodcaller
 def softmax(scores):

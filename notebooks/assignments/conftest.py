@@ -1,3 +1,3 @@
-"""The students' notebooks are made to fail until they are filled in; tests/assignments/ tests them."""
+"""The students' notebooks are made to fail until they are filled in; tests/test_assignments.py tests them."""
 
 collect_ignore_glob = ["*.ipynb"]

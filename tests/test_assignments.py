@@ -4,6 +4,7 @@ import contextlib
 import copy
 import csv
 import io
+import json
 import re
 import shutil
 import sqlite3
@@ -55,6 +56,16 @@ def test_the_students_notebook_gives_nothing_away(path):
     for cell in nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells:
         if tool.is_answer(cell):
             assert ("raise NotImplementedError" if cell.cell_type == "code" else "YOUR ANSWER HERE") in cell.source
+
+
+@EACH
+def test_the_solution_for_self_study(path):
+    notebook = tool.solution(path)
+    assert not any("nbgrader" in cell.metadata for cell in notebook.cells)
+    text = "\n".join(cell.source for cell in notebook.cells)
+    assert "HIDDEN TESTS" not in text and "SOLUTION" not in text
+    stubs = answers_of(nbformat.read(path.with_suffix(".ipynb"), as_version=4))
+    assert not any(stub in text for stub in stubs.values()) and "check(" in text
 
 
 @EACH
@@ -362,6 +373,12 @@ def test_tests_are_the_graders_own(source, empty):
     assert any("softmax-tests was changed" in note for note in notes)
 
 
+def test_students_names_do_not_replace_the_graders():
+    student = {"check": lambda: "cheat", "open": None, "mine": 3}
+    test = "assert check() == 'ours' and callable(open) and mine == 3 and student is None"
+    exec(apart.guarded("def check(): return 'ours'", test, "passed"), {"student": student})
+
+
 def test_copied_and_added_cells(source, empty):
     handed = samples.fill(empty, {"softmax": "def softmax(scores):\n    return helper(scores)"})
     place = next(number for number, cell in enumerate(handed.cells) if tool.name_of(cell) == "softmax")
@@ -419,6 +436,15 @@ def test_files_that_are_no_notebooks(text, why, tmp_path):
     assert notebook is None and why in said
 
 
+def test_odd_cells_are_read_as_far_as_can_be(source, empty, tmp_path):
+    odd = [{"source": None, "metadata": {}, "id": 3}, {"source": {"a": 1}, "metadata": {"nbgrader": 3}, "id": "b"},
+           {"source": "pass", "metadata": {"nbgrader": {"grade_id": [1]}}, "id": "c"}]
+    cells = json.dumps([{"cell_type": "code"} | cell for cell in odd])
+    (tmp_path / "A1.ipynb").write_text(HEAD + cells + "}", encoding="utf-8")
+    submitted, why = grading.read_submission(tmp_path / "A1.ipynb")
+    assert why == "" and answers_of(grading.rebuild(source, empty, submitted)[0]) == answers_of(empty)
+
+
 def test_a_mark_of_the_encoding_is_read_over(empty, tmp_path):
     (tmp_path / "A1.ipynb").write_text(nbformat.writes(empty), encoding="utf-8-sig")  # as some editors save it
     assert grading.read_submission(tmp_path / "A1.ipynb") == (empty, "")
@@ -432,7 +458,7 @@ def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
 
 def test_students_are_folders_and_the_newest_file_counts(tmp_path):
     for form in ("NFC", "NFD"):
-        folder = tmp_path / unicodedata.normalize(form, "Zoë Å")
+        folder = tmp_path / (unicodedata.normalize(form, "Zoë Å") + " " * (form == "NFD"))
         folder.mkdir()
         (folder / f"{form}.ipynb").write_text("")
         (folder / "timestamp.txt").write_text("2026-10-05 10:00" if form == "NFD" else "2026-10-04 10:00:00 CET")
@@ -490,7 +516,8 @@ POINTS = {
 def graded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("class")
     samples.write_samples(folder)
-    rows = grading.grade(folder, "A1", due="2026-10-09 18:00", show=lambda _: None)
+    due = grading.when(folder / "inbox" / "A1" / "amina" / "A1_attention.ipynb")  # most hand in at that second
+    rows = grading.grade(folder, "A1", due=str(due), show=lambda _: None)
     return folder, {row["student"]: row for row in rows}
 
 

@@ -263,10 +263,10 @@ class PhotographCaptioner(Captioner):
 
 def read_config(name, **options):
     """What ``config.json`` holds in a folder or on the hub; of the options, those of a download count."""
-    if Path(name).is_dir():
-        return json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
-    wanted = ("revision", "token", "cache_dir", "local_files_only", "force_download")
-    file = hf_hub_download(str(name), "config.json", **{key: options[key] for key in wanted if key in options})
+    file = Path(name) / "config.json"
+    if not Path(name).is_dir():
+        wanted = ("revision", "token", "cache_dir", "local_files_only", "force_download")
+        file = hf_hub_download(str(name), "config.json", **{key: options[key] for key in wanted if key in options})
     return json.loads(Path(file).read_text(encoding="utf-8"))
 
 

@@ -67,7 +67,7 @@ def train(options):
     schedule["restarts"] = tuple(step for step in schedule.get("restarts", ()) if step < schedule["steps"])
     config = training.TrainingConfig(**schedule, warmup=min(200, schedule["steps"] // 20), evaluate_every=1000)
     torch.manual_seed(config.seed)
-    try:
+    with training.memory_advice(config):
         if scenes:
             model, dataset = Captioner(language.vocabulary(), **settings), Practice()
             judge = functools.partial(_scores, split="val", count=min(200, 10 * config.steps), strategy="greedy")
@@ -80,14 +80,8 @@ def train(options):
             look, found = _look(options, model, found, config.batch_size)
             dataset = Pairs(found["train"], look)
             judge = (lambda model: evaluate(model, found["val"], look)[0]) if found["val"] else None
-        rows = training.train(model, dataset, type(model).terms, config, options.out, collate=model.collate,
-                              count=model.counts, resume=options.resume, evaluate=judge)
-    except (MemoryError, RuntimeError) as error:
-        if "memory" not in (str(error) or "memory").lower():
-            raise
-        raise ValueError(f"out of memory with {config.batch_size} samples a step: try --accumulate "
-                         f"{2 * config.accumulate}, or --batch-size {max(1, config.batch_size // 2)}, "
-                         "with --fresh if a checkpoint is there") from error
+    rows = training.train(model, dataset, type(model).terms, config, options.out, collate=model.collate,
+                          count=model.counts, resume=options.resume, evaluate=judge)
     say = PartialState().print  # once, however many processes there are
     say(", ".join(f"{name} {number:.3g}" for name, number in rows[-1].items()))
     say(f"try it: mmcourse caption PICTURE --model {options.out}")
@@ -172,17 +166,17 @@ def _say(options, notes):
 
 
 def _scores(model, split, count, strategy, beams=1):
-    from tqdm import tqdm
+    import torch
 
     from mmcourse.data import EmojiScenes
-    from mmcourse.metrics import bleu, cider_d, fact_scores, rouge_l
+    from mmcourse.metrics import fact_scores
+    from mmcourse.photographs import evaluate
 
-    scenes, captions = [EmojiScenes(split, model.image_size)[index] for index in range(count)], []
-    for start in tqdm(range(0, count, 50), unit="x50 scenes", leave=False, disable=None):
-        captions += [one.text for one in model.caption([s.image for s in scenes[start:start + 50]], strategy, beams)]
-    references = [scene.captions for scene in scenes]
-    scores = {"BLEU-4": bleu(captions, references)[3], "ROUGE-L": rouge_l(captions, references),
-              "CIDEr-D": cider_d(captions, references)}
+    def look(scene):
+        return torch.as_tensor(model.load([scene.image])[0])
+
+    scenes = [EmojiScenes(split, model.image_size)[index] for index in range(count)]
+    scores, captions = evaluate(model, scenes, look, strategy, beams)
     for kind, (precision, recall) in fact_scores(captions, scenes).items():
         scores |= {f"{kind} precision": precision, f"{kind} recall": recall}
     return scores

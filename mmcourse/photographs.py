@@ -233,7 +233,7 @@ class Pairs:
 def evaluate(captioner, photographs, look, strategy="greedy", beams=4):
     """BLEU-4, ROUGE-L and CIDEr-D of what the captioner writes of photographs, and its captions."""
     captions = []
-    for start in tqdm(range(0, len(photographs), 50), unit="x50 photographs", leave=False, disable=None):
+    for start in tqdm(range(0, len(photographs), 50), unit="x50 pictures", leave=False, disable=None):
         inputs = torch.stack([look(one) for one in photographs[start:start + 50]])
         captions += [one.text for one in captioner.write(captioner.encode(inputs), strategy, beams)]
     references = [list(one.captions) for one in photographs]

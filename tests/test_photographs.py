@@ -769,14 +769,16 @@ def test_the_settings_reach_the_run(tmp_path, arguments, monkeypatch):
 
 @pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
                                    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), MemoryError()])
-@pytest.mark.parametrize("where", ["mmcourse.training.train", "mmcourse.photographs.PretrainedEncoder.forward"])
+@pytest.mark.parametrize("where", ["mmcourse.captioning.PhotographCaptioner.terms",
+                                   "mmcourse.photographs.PretrainedEncoder.forward"])
 def test_out_of_memory(arguments, monkeypatch, capsys, error, where):
     def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(where, fail)
-    assert cli.main(["train", *arguments, "--batch-size", "64"]) == 2
-    assert "out of memory with 64 samples a step: try --accumulate 2, or --batch-size 32" in capsys.readouterr().err
+    assert cli.main(["train", *arguments, "--batch-size", "6"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("out of memory with batch_size 6 and accumulate 1: take a smaller batch_size, or accumul") == 1
 
 
 def test_other_errors_are_not_taken_for_memory(arguments, monkeypatch):

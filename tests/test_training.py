@@ -439,7 +439,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, value, log_every):
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-                                   MemoryError("Unable to allocate 9 PiB for an array"), None])
+                                   MemoryError("Unable to allocate 9 PiB for an array"), MemoryError(), None])
 def test_out_of_memory(tmp_path, error):
     """None asks PyTorch for what no machine has."""
     count = [0]

@@ -112,8 +112,8 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         return self.decode(self.encode(images), tokens)
 
     def tokenize(self, text):
-        """Ids of a caption's words, between START and END."""
-        return [START, *(self.ids.get(word, UNKNOWN) for word in text.split()), END]
+        """Ids of a caption's words, between START and END. A longer caption than the model can write is cut."""
+        return [START, *(self.ids.get(word, UNKNOWN) for word in text.split()[:self.max_length - 1]), END]
 
     def collate(self, scenes):
         """A training batch of scenes: pictures, what lies in each cell, and one of the five captions of each.
@@ -232,10 +232,6 @@ class PhotographCaptioner(Captioner):
         inputs = inputs.to(self.places.device)
         features = self.pretrained.to(inputs.device)(inputs) if inputs.dim() == 4 else inputs
         return self.encoder(self.eye(features) + self.places)
-
-    def tokenize(self, text):
-        """As in :class:`Captioner`, but a longer caption than the model can write is cut."""
-        return [START, *super().tokenize(text)[1:-1][:self.max_length - 1], END]
 
     def collate(self, samples):
         """A training batch of pairs: what :meth:`encode` takes for a picture, and a caption."""

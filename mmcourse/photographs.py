@@ -150,9 +150,9 @@ class FeatureCache:
         device, unreadable = "cuda" if torch.cuda.is_available() else "cpu", {}
         encoder, bar = self.encoder.to(device), tqdm(total=len(missing), unit=" photographs", disable=None)
         for start in range(0, len(missing), SHARD):
-            features = {}
-            for first in range(start, min(start + SHARD, len(missing)), batch_size):
-                batch = missing[first:min(first + batch_size, start + SHARD)]
+            shard, features = missing[start:start + SHARD], {}
+            for first in range(0, len(shard), batch_size):
+                batch = shard[first:first + batch_size]
                 pixels = dict(_readable(batch, lambda one: encoder.prepare(one.path), unreadable))
                 if pixels:
                     grids = encoder(torch.stack(list(pixels.values())).to(device)).half().cpu()

@@ -93,8 +93,6 @@ def evaluate(options):
 
     model = Captioner.from_pretrained(options.model).eval()
     if options.data == "scenes":
-        if options.split not in SPLITS:
-            raise ValueError(f"scenes have no split {options.split!r}: choose {', '.join(SPLITS)}")
         count, scores = options.scenes, _scores(model, options.split, options.scenes, options.strategy, options.beams)
     else:
         from mmcourse.photographs import evaluate
@@ -120,9 +118,9 @@ def data(options):
         for index in tqdm(range(options.count), unit=" scenes", disable=None):
             scene, picture = scenes[index], f"{options.split}-{index:06d}.png"
             Image.fromarray(scene.image).save(folder / picture)
-            truth = {name: getattr(scene, name) for name in ("captions", "caption_zh", "background")}
+            truth = {"captions": scene.captions, "caption_zh": scene.caption_zh, "picture": picture,
+                     "background": scene.description.background, "facts": sorted(scene.facts, key=str)}
             truth |= {many: [asdict(one) for one in getattr(scene, many)] for many in ("objects", "questions", "foils")}
-            truth |= {"picture": picture, "facts": sorted(scene.facts, key=str)}
             print(json.dumps(truth, ensure_ascii=False), file=lines)
 
 
@@ -166,17 +164,12 @@ def _say(options, notes):
 
 
 def _scores(model, split, count, strategy, beams=1):
-    import torch
-
     from mmcourse.data import EmojiScenes
     from mmcourse.metrics import fact_scores
     from mmcourse.photographs import evaluate
 
-    def look(scene):
-        return torch.as_tensor(model.load([scene.image])[0])
-
     scenes = [EmojiScenes(split, model.image_size)[index] for index in range(count)]
-    scores, captions = evaluate(model, scenes, look, strategy, beams)
+    scores, captions = evaluate(model, scenes, lambda scene: model.load([scene.image])[0], strategy, beams)
     for kind, (precision, recall) in fact_scores(captions, scenes).items():
         scores |= {f"{kind} precision": precision, f"{kind} recall": recall}
     return scores

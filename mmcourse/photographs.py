@@ -191,7 +191,7 @@ def _readable(photographs, look, unreadable):
 
 
 def _picture(captioner, photograph):
-    return torch.as_tensor(captioner.load([photograph.path])[0])
+    return captioner.load([photograph.path])[0]
 
 
 def inputs_of(captioner, photographs, folder, batch_size=32):
@@ -234,7 +234,7 @@ def evaluate(captioner, photographs, look, strategy="greedy", beams=4):
     """BLEU-4, ROUGE-L and CIDEr-D of what the captioner writes of photographs, and its captions."""
     captions = []
     for start in tqdm(range(0, len(photographs), 50), unit="x50 pictures", leave=False, disable=None):
-        inputs = torch.stack([look(one) for one in photographs[start:start + 50]])
+        inputs = torch.stack([torch.as_tensor(look(one)) for one in photographs[start:start + 50]])
         captions += [one.text for one in captioner.write(captioner.encode(inputs), strategy, beams)]
     references = [list(one.captions) for one in photographs]
     return {"BLEU-4": bleu(captions, references)[3], "ROUGE-L": rouge_l(captions, references),

@@ -167,10 +167,9 @@ def _restore(folder, model, optimizer, facts):
         raise ValueError(f"expected a whole checkpoint, but {path} ({path.stat().st_size} bytes) is cut off or of "
                          f"another kind ({error}): restore it from a copy, or start a fresh run") from error
     for name in sorted((facts.keys() | saved.keys()) - FREE):
-        there, here = str(saved.get(name))[:80], str(facts.get(name))[:80]
-        if saved.get(name) != facts.get(name):
-            raise ValueError(f"the checkpoint in {folder} is of another configuration: {name} is {there} there and "
-                             f"{here} here. Use the same, or another folder, or start a fresh run")
+        if (there := saved.get(name)) != (here := facts.get(name)):
+            raise ValueError(f"the checkpoint in {folder} is of another configuration: {name} is {there!s:.80} there "
+                             f"and {here!s:.80} here. Use the same, or another folder, or start a fresh run")
     state = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):

@@ -810,7 +810,7 @@ def test_photographs_need_a_root_and_a_split(tmp_path, arguments, capsys):
     assert cli.main(["evaluate", *common, "--split", "test"]) == 2
     assert "has no photographs of test, but 6 of train, 0 of val" in capsys.readouterr().err
     assert cli.main(["evaluate", "--split", "test"]) == 2
-    assert "scenes have no split 'test': choose train, val" in capsys.readouterr().err
+    assert "unknown split 'test': choose one of train, val" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -603,6 +603,17 @@ def start(folder, *launch, **changes):
                             stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
+class Slow(Endless):
+    """Takes so many seconds for a sample."""
+
+    def __init__(self, pause):
+        self.pause = pause
+
+    def __getitem__(self, index):
+        time.sleep(self.pause)
+        return super().__getitem__(index)
+
+
 def main(folder, kills=(), limit=0, pause=0.0, jobs=False, **changes):
     """Train in ``folder``, or do the ``jobs``. With ``kills``, children train, in a folder for each list of numbers.
 
@@ -614,7 +625,7 @@ def main(folder, kills=(), limit=0, pause=0.0, jobs=False, **changes):
     if jobs:
         return do_jobs(Path(folder))
     if not kills:
-        return run(folder, objective=lambda *both: time.sleep(pause) or loss(*both), **changes)
+        return run(folder, dataset=Slow(pause), **changes)
     run(Path(folder) / "warm", steps=3)  # so that the children find everything imported
     for number, events in enumerate(kills):
         for event in [*events, 10**9]:
@@ -661,7 +672,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_losses(tmp_path):
 
 def test_interrupted_it_finishes_the_step_and_goes_on(tmp_path):
     settings, handler = {"steps": 40, "save_every": 0, "workers": 1}, signal.getsignal(signal.SIGINT)
-    child = start(tmp_path / "run", pause=0.05, **settings)
+    child = start(tmp_path / "run", pause=0.02, **settings)
     wait_for_rows(tmp_path / "run", 3)
     os.killpg(child.pid, signal.SIGINT)  # as Ctrl-C does, which reaches the worker too
     _, error = child.communicate(timeout=300)
@@ -804,7 +815,7 @@ def test_both_processes_say_what_went_wrong(two):
 
 @pytest.mark.slow
 def test_two_processes_interrupted_finish_the_step(tmp_path):
-    child = start(tmp_path / "run", *LAUNCH, pause=0.2, steps=60, save_every=0)
+    child = start(tmp_path / "run", *LAUNCH, pause=0.1, steps=60, save_every=0)
     wait_for_rows(tmp_path / "run", 3)
     child.send_signal(signal.SIGINT)
     _, error = child.communicate(timeout=300)

@@ -352,9 +352,11 @@ def test_preprocessing_that_leaves_something_out(tmp_path, vit, change):
     shutil.copytree(vit, tmp_path / "model")
     settings = tmp_path / "model" / "preprocessor_config.json"
     settings.write_text(json.dumps(json.loads(settings.read_text()) | change))
-    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_info()
+    logging.enable_progress_bar()
     encoder = load_encoder(str(tmp_path / "model"))
-    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before, "others may want to be told"
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == (logging.INFO, True), "others may want it"
+    logging.set_verbosity_warning()
     image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     theirs = ViTImageProcessorPil.from_pretrained(tmp_path / "model")(image, do_resize=False, return_tensors="pt")
     torch.testing.assert_close(encoder.prepare(image)[None], theirs["pixel_values"].float(), atol=1e-4, rtol=1e-5)

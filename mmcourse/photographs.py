@@ -59,8 +59,7 @@ def load_encoder(name):
     Raises ValueError for an unknown name (with the nearest known ones), without the packages, and when files cannot be
     had (with what to fetch and where to put it).
     """
-    near = [known for known in ENCODERS if str(name).lower() in known]
-    near = near or difflib.get_close_matches(str(name).lower(), ENCODERS, 3, 0.4) or ENCODERS
+    near = difflib.get_close_matches(str(name).lower(), ENCODERS, 3, 0.4) or ENCODERS
     near, folder = f"nearest known: {', '.join(near)}", Path(name).is_dir()
     try:
         if name == "efficientnet-lite0":

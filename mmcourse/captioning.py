@@ -25,7 +25,6 @@ from mmcourse.vision import ConvEncoder, to_pixels
 
 PAD, START, END, UNKNOWN = range(4)
 SPECIAL = ["<pad>", "<start>", "<end>", "<unknown>"]
-LOW_CONFIDENCE = 0.5
 SHIPPED = Path(__file__).with_name("shipped") / "scenes"
 KNOWN = "scenes, a folder that `mmcourse train` wrote, or owner/name on the Hugging Face hub"
 
@@ -51,7 +50,7 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
     ``vocabulary`` is a list of words, ``image_size`` a multiple of 8 pixels; ``blind``, a baseline, hides the picture.
     """
 
-    low_confidence = LOW_CONFIDENCE
+    low_confidence = 0.5
 
     def __init__(self, vocabulary, width=128, heads=4, encoder_layers=1, decoder_layers=2, image_size=64,
                  channels=(32, 64, 128), blocks=(0, 1, 2), dropout=0.0, max_length=28, blind=False):
@@ -75,8 +74,8 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
     def from_pretrained(cls, name="scenes", **options):
         """The shipped captioner (``scenes``), one in a folder that training wrote, or one on the Hugging Face hub.
 
-        One that was trained on photographs comes as a :class:`PhotographCaptioner`. Raises ValueError, which says what
-        to do, when there is none or its files are cut off or of another model.
+        One that was trained on photographs comes as a :class:`PhotographCaptioner`; ``options`` are for a download.
+        Raises ValueError, which says what to do, when there is none or its files are cut off or of another model.
         """
         if name != "scenes" and "/" not in str(name) and not Path(name).is_dir():
             raise ValueError(f"there is no captioner {str(name)!r}: expected {KNOWN}")
@@ -112,8 +111,8 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         return self.decode(self.encode(images), tokens)
 
     def tokenize(self, text):
-        """Ids of a caption's words, between START and END."""
-        return [START, *(self.ids.get(word, UNKNOWN) for word in text.split()), END]
+        """Ids of a caption's words, between START and END. A longer caption than the model can write is cut."""
+        return [START, *(self.ids.get(word, UNKNOWN) for word in text.split()[:self.max_length - 1]), END]
 
     def collate(self, scenes):
         """A training batch of scenes: pictures, what lies in each cell, and one of the five captions of each.
@@ -233,10 +232,6 @@ class PhotographCaptioner(Captioner):
         features = self.pretrained.to(inputs.device)(inputs) if inputs.dim() == 4 else inputs
         return self.encoder(self.eye(features) + self.places)
 
-    def tokenize(self, text):
-        """As in :class:`Captioner`, but a longer caption than the model can write is cut."""
-        return [START, *super().tokenize(text)[1:-1][:self.max_length - 1], END]
-
     def collate(self, samples):
         """A training batch of pairs: what :meth:`encode` takes for a picture, and a caption."""
         inputs, captions = zip(*samples, strict=True)
@@ -262,11 +257,8 @@ class PhotographCaptioner(Captioner):
 
 
 def read_config(name, **options):
-    """What ``config.json`` holds in a folder or on the hub; of the options, those of a download count."""
-    if Path(name).is_dir():
-        return json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
-    wanted = ("revision", "token", "cache_dir", "local_files_only", "force_download")
-    file = hf_hub_download(str(name), "config.json", **{key: options[key] for key in wanted if key in options})
+    """What ``config.json`` holds in a folder or on the hub; ``options`` are those of a download."""
+    file = Path(name) / "config.json" if Path(name).is_dir() else hf_hub_download(str(name), "config.json", **options)
     return json.loads(Path(file).read_text(encoding="utf-8"))
 
 

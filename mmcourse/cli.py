@@ -67,7 +67,7 @@ def train(options):
     schedule["restarts"] = tuple(step for step in schedule.get("restarts", ()) if step < schedule["steps"])
     config = training.TrainingConfig(**schedule, warmup=min(200, schedule["steps"] // 20), evaluate_every=1000)
     torch.manual_seed(config.seed)
-    try:
+    with training.memory_advice(config):
         if scenes:
             model, dataset = Captioner(language.vocabulary(), **settings), Practice()
             judge = functools.partial(_scores, split="val", count=min(200, 10 * config.steps), strategy="greedy")
@@ -80,14 +80,8 @@ def train(options):
             look, found = _look(options, model, found, config.batch_size)
             dataset = Pairs(found["train"], look)
             judge = (lambda model: evaluate(model, found["val"], look)[0]) if found["val"] else None
-        rows = training.train(model, dataset, type(model).terms, config, options.out, collate=model.collate,
-                              count=model.counts, resume=options.resume, evaluate=judge)
-    except (MemoryError, RuntimeError) as error:
-        if "memory" not in (str(error) or "memory").lower():
-            raise
-        raise ValueError(f"out of memory with {config.batch_size} samples a step: try --accumulate "
-                         f"{2 * config.accumulate}, or --batch-size {max(1, config.batch_size // 2)}, "
-                         "with --fresh if a checkpoint is there") from error
+    rows = training.train(model, dataset, type(model).terms, config, options.out, collate=model.collate,
+                          count=model.counts, resume=options.resume, evaluate=judge)
     say = PartialState().print  # once, however many processes there are
     say(", ".join(f"{name} {number:.3g}" for name, number in rows[-1].items()))
     say(f"try it: mmcourse caption PICTURE --model {options.out}")
@@ -99,8 +93,6 @@ def evaluate(options):
 
     model = Captioner.from_pretrained(options.model).eval()
     if options.data == "scenes":
-        if options.split not in SPLITS:
-            raise ValueError(f"scenes have no split {options.split!r}: choose {', '.join(SPLITS)}")
         count, scores = options.scenes, _scores(model, options.split, options.scenes, options.strategy, options.beams)
     else:
         from mmcourse.photographs import evaluate
@@ -126,9 +118,9 @@ def data(options):
         for index in tqdm(range(options.count), unit=" scenes", disable=None):
             scene, picture = scenes[index], f"{options.split}-{index:06d}.png"
             Image.fromarray(scene.image).save(folder / picture)
-            truth = {name: getattr(scene, name) for name in ("captions", "caption_zh", "background")}
+            truth = {"captions": scene.captions, "caption_zh": scene.caption_zh, "picture": picture,
+                     "background": scene.description.background, "facts": sorted(scene.facts, key=str)}
             truth |= {many: [asdict(one) for one in getattr(scene, many)] for many in ("objects", "questions", "foils")}
-            truth |= {"picture": picture, "facts": sorted(scene.facts, key=str)}
             print(json.dumps(truth, ensure_ascii=False), file=lines)
 
 
@@ -172,17 +164,12 @@ def _say(options, notes):
 
 
 def _scores(model, split, count, strategy, beams=1):
-    from tqdm import tqdm
-
     from mmcourse.data import EmojiScenes
-    from mmcourse.metrics import bleu, cider_d, fact_scores, rouge_l
+    from mmcourse.metrics import fact_scores
+    from mmcourse.photographs import evaluate
 
-    scenes, captions = [EmojiScenes(split, model.image_size)[index] for index in range(count)], []
-    for start in tqdm(range(0, count, 50), unit="x50 scenes", leave=False, disable=None):
-        captions += [one.text for one in model.caption([s.image for s in scenes[start:start + 50]], strategy, beams)]
-    references = [scene.captions for scene in scenes]
-    scores = {"BLEU-4": bleu(captions, references)[3], "ROUGE-L": rouge_l(captions, references),
-              "CIDEr-D": cider_d(captions, references)}
+    scenes = [EmojiScenes(split, model.image_size)[index] for index in range(count)]
+    scores, captions = evaluate(model, scenes, lambda scene: model.load([scene.image])[0], strategy, beams)
     for kind, (precision, recall) in fact_scores(captions, scenes).items():
         scores |= {f"{kind} precision": precision, f"{kind} recall": recall}
     return scores

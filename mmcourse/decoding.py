@@ -56,8 +56,6 @@ def truncate(logits, top_k=None, top_p=None):
         raise ValueError(f"top_k must be at least 1 token, got {top_k}; None keeps all")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p is a share of the probability in (0, 1], got {top_p}; None keeps all")
-    if top_k is None and top_p is None:
-        return logits
     ordered, index = logits.sort(descending=True)
     if top_k is not None:
         ordered[..., top_k:] = -torch.inf

@@ -75,11 +75,9 @@ def rouge_l(hypotheses, references, each=False):
     are the largest over the references. Arguments and errors as in :func:`bleu`. Returns a float in [0, 1], or with
     ``each`` an array (I,), a score for each caption.
     """
-    (texts, image), scores, beta = _split(hypotheses, references), [], 1.2
-    others_of = [[] for _ in hypotheses]
-    for other, number in zip(texts[len(hypotheses):], image[len(hypotheses):], strict=True):
-        others_of[number].append(other)
-    for words, others in zip(texts, others_of, strict=False):
+    (texts, _), scores, beta = _split(hypotheses, references), [], 1.2
+    for words, others in zip(texts, references, strict=False):
+        others = [other.split() for other in others]
         common = [_common_length(words, other) for other in others]
         precision = max(common) / max(1, len(words))
         recall = max(length / len(other) for length, other in zip(common, others, strict=True))

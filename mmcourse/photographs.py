@@ -59,8 +59,7 @@ def load_encoder(name):
     Raises ValueError for an unknown name (with the nearest known ones), without the packages, and when files cannot be
     had (with what to fetch and where to put it).
     """
-    near = [known for known in ENCODERS if str(name).lower() in known]
-    near = near or difflib.get_close_matches(str(name).lower(), ENCODERS, 3, 0.4) or ENCODERS
+    near = difflib.get_close_matches(str(name).lower(), ENCODERS, 3, 0.4) or ENCODERS
     near, folder = f"nearest known: {', '.join(near)}", Path(name).is_dir()
     try:
         if name == "efficientnet-lite0":
@@ -150,9 +149,9 @@ class FeatureCache:
         device, unreadable = "cuda" if torch.cuda.is_available() else "cpu", {}
         encoder, bar = self.encoder.to(device), tqdm(total=len(missing), unit=" photographs", disable=None)
         for start in range(0, len(missing), SHARD):
-            features = {}
-            for first in range(start, min(start + SHARD, len(missing)), batch_size):
-                batch = missing[first:min(first + batch_size, start + SHARD)]
+            shard, features = missing[start:start + SHARD], {}
+            for first in range(0, len(shard), batch_size):
+                batch = shard[first:first + batch_size]
                 pixels = dict(_readable(batch, lambda one: encoder.prepare(one.path), unreadable))
                 if pixels:
                     grids = encoder(torch.stack(list(pixels.values())).to(device)).half().cpu()
@@ -191,7 +190,7 @@ def _readable(photographs, look, unreadable):
 
 
 def _picture(captioner, photograph):
-    return torch.as_tensor(captioner.load([photograph.path])[0])
+    return captioner.load([photograph.path])[0]
 
 
 def inputs_of(captioner, photographs, folder, batch_size=32):
@@ -233,8 +232,8 @@ class Pairs:
 def evaluate(captioner, photographs, look, strategy="greedy", beams=4):
     """BLEU-4, ROUGE-L and CIDEr-D of what the captioner writes of photographs, and its captions."""
     captions = []
-    for start in tqdm(range(0, len(photographs), 50), unit="x50 photographs", leave=False, disable=None):
-        inputs = torch.stack([look(one) for one in photographs[start:start + 50]])
+    for start in tqdm(range(0, len(photographs), 50), unit="x50 pictures", leave=False, disable=None):
+        inputs = torch.stack([torch.as_tensor(look(one)) for one in photographs[start:start + 50]])
         captions += [one.text for one in captioner.write(captioner.encode(inputs), strategy, beams)]
     references = [list(one.captions) for one in photographs]
     return {"BLEU-4": bleu(captions, references)[3], "ROUGE-L": rouge_l(captions, references),

@@ -167,10 +167,9 @@ def _restore(folder, model, optimizer, facts):
         raise ValueError(f"expected a whole checkpoint, but {path} ({path.stat().st_size} bytes) is cut off or of "
                          f"another kind ({error}): restore it from a copy, or start a fresh run") from error
     for name in sorted((facts.keys() | saved.keys()) - FREE):
-        there, here = str(saved.get(name))[:80], str(facts.get(name))[:80]
-        if saved.get(name) != facts.get(name):
-            raise ValueError(f"the checkpoint in {folder} is of another configuration: {name} is {there} there and "
-                             f"{here} here. Use the same, or another folder, or start a fresh run")
+        if (there := saved.get(name)) != (here := facts.get(name)):
+            raise ValueError(f"the checkpoint in {folder} is of another configuration: {name} is {there!s:.80} there "
+                             f"and {here!s:.80} here. Use the same, or another folder, or start a fresh run")
     state = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):
@@ -199,7 +198,8 @@ def _add_up(loss, pressed, parameters, accelerator):
 
 
 @contextmanager
-def _memory_advice(config):
+def memory_advice(config):
+    """Turn what Python and PyTorch raise when the device has too little memory into a MemoryError with advice."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # CUDA's is a RuntimeError, and so is PyTorch's for a CPU
@@ -207,7 +207,7 @@ def _memory_advice(config):
             raise
         raise MemoryError(f"out of memory with batch_size {config.batch_size} and accumulate {config.accumulate}: take "
                           f"a smaller batch_size, or accumulate={2 * config.accumulate}, which has the same losses and "
-                          f"needs about half ({str(error).splitlines()[0]})") from error
+                          f"needs about half ({error!r})") from error
 
 
 def _ignore_interrupt(worker):
@@ -275,7 +275,7 @@ def train(model, dataset, loss, config, folder, *, collate=None, count=None, eva
     bar = tqdm(total=config.steps * size, initial=step * size, unit=" samples", unit_scale=True,
                disable=None if main else True)
     board = SummaryWriter(folder, purge_step=step + 1) if main else nullcontext()
-    with bar, board, _memory_advice(config), ExitStack() as end:
+    with bar, board, memory_advice(config), ExitStack() as end:
         end.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
         signal.signal(signal.SIGINT, lambda *_: signal.default_int_handler(*_) if pressed else pressed.append(True))
         while step < config.steps:

@@ -68,20 +68,18 @@ class DecoderLayer(nn.Module):
         ``cache`` is a dict, empty at first: ``x`` continues the ``x`` of the earlier calls, and ``mask`` covers both.
         With ``return_weights`` also return the cross-attention weights ``(B, H, T, S)``.
         """
-        own, cross = {"mask": mask, "causal": True}, {"mask": memory_mask, "return_weights": return_weights}
-        if cache is not None:
-            own["cache"], cross["cache"] = cache.setdefault("self", {}), cache.setdefault("cross", {})
+        own, cross = (None if cache is None else cache.setdefault(name, {}) for name in ("self", "cross"))
         if self.norm_first:
-            x = x + self.dropout(self.attention(self.norm1(x), **own))
-            update = self.cross_attention(self.norm2(x), memory, **cross)  # with return_weights, a pair
-            x = x + self.dropout(update[0] if return_weights else update)
+            x = x + self.dropout(self.attention(self.norm1(x), mask=mask, causal=True, cache=own))
+            update, weights = self.cross_attention(self.norm2(x), memory, memory_mask, cache=cross, return_weights=True)
+            x = x + self.dropout(update)
             x = x + self.dropout(self.feed_forward(self.norm3(x)))
         else:
-            x = self.norm1(x + self.dropout(self.attention(x, **own)))
-            update = self.cross_attention(x, memory, **cross)
-            x = self.norm2(x + self.dropout(update[0] if return_weights else update))
+            x = self.norm1(x + self.dropout(self.attention(x, mask=mask, causal=True, cache=own)))
+            update, weights = self.cross_attention(x, memory, memory_mask, cache=cross, return_weights=True)
+            x = self.norm2(x + self.dropout(update))
             x = self.norm3(x + self.dropout(self.feed_forward(x)))
-        return (x, update[1]) if return_weights else x
+        return (x, weights) if return_weights else x
 
 
 class Encoder(nn.Module):
@@ -114,10 +112,8 @@ class Decoder(nn.Module):
         maps = []
         for number, layer in enumerate(self.layers):
             own = None if cache is None else cache.setdefault(number, {})
-            x = layer(x, memory, mask, memory_mask, cache=own, return_weights=return_weights)
-            if return_weights:
-                x, weights = x
-                maps.append(weights)
+            x, weights = layer(x, memory, mask, memory_mask, cache=own, return_weights=True)
+            maps.append(weights)
         return (self.norm(x), torch.stack(maps, 1)) if return_weights else self.norm(x)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import csv
 import io
+import json
 import re
 import shutil
 import sqlite3
@@ -55,6 +56,16 @@ def test_the_students_notebook_gives_nothing_away(path):
     for cell in nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells:
         if tool.is_answer(cell):
             assert ("raise NotImplementedError" if cell.cell_type == "code" else "YOUR ANSWER HERE") in cell.source
+
+
+@EACH
+def test_the_solution_for_self_study(path):
+    notebook = tool.solution(path)
+    assert not any("nbgrader" in cell.metadata for cell in notebook.cells)
+    text = "\n".join(cell.source for cell in notebook.cells)
+    assert "HIDDEN TESTS" not in text and "SOLUTION" not in text
+    stubs = answers_of(nbformat.read(path.with_suffix(".ipynb"), as_version=4))
+    assert not any(stub in text for stub in stubs.values()) and "check(" in text
 
 
 @EACH
@@ -331,7 +342,7 @@ def test_answers_are_found_wherever_they_are(source, empty):
     handed = samples.fill(empty, full)
     handed.cells = handed.cells[::-1]
     shuffled, notes = grading.rebuild(source, empty, handed)
-    assert [cell.source for cell in shuffled.cells] == right and any("order" in note for note in notes)
+    assert [cell.source for cell in shuffled.cells] == right and sum("order" in note for note in notes) == 1
     renamed = samples.fill(empty, full)
     for cell in filter(tool.is_answer, renamed.cells):
         cell.metadata["nbgrader"]["grade_id"] += "-copy"
@@ -340,7 +351,14 @@ def test_answers_are_found_wherever_they_are(source, empty):
     bare = nbformat.reads(nbformat.writes(samples.without_metadata(samples.fill(empty, full))), as_version=4)
     place = next(number for number, cell in enumerate(empty.cells) if tool.name_of(cell) == "why_the_scale")
     full["why_the_scale"] = bare.cells[place].source = "Because of the variance."
-    assert answers_of(grading.rebuild(source, empty, bare)[0]) == full
+    rebuilt = grading.rebuild(source, empty, bare)[0]
+    assert answers_of(rebuilt) == full and len(rebuilt.cells) == len(source.cells)
+
+
+def test_what_is_as_released_has_no_notes(source, empty):
+    for submitted in (empty, None):
+        built, notes = grading.rebuild(source, empty, submitted)
+        assert notes == [] and answers_of(built) == answers_of(empty)
 
 
 def test_tests_are_the_graders_own(source, empty):
@@ -353,6 +371,12 @@ def test_tests_are_the_graders_own(source, empty):
     ours = {tool.name_of(cell): cell.source for cell in source.cells if apart.is_test(cell)}
     assert {tool.name_of(cell): cell.source for cell in built.cells if apart.is_test(cell)} == ours
     assert any("softmax-tests was changed" in note for note in notes)
+
+
+def test_students_names_do_not_replace_the_graders():
+    student = {"check": lambda: "cheat", "open": None, "mine": 3}
+    test = "assert check() == 'ours' and callable(open) and mine == 3 and student is None"
+    exec(apart.guarded("def check(): return 'ours'", test, "passed"), {"student": student})
 
 
 def test_copied_and_added_cells(source, empty):
@@ -369,6 +393,36 @@ def test_copied_and_added_cells(source, empty):
     assert texts.index(added.source) < texts.index(answers_of(built)["softmax"])
 
 
+def number_of(notebook, name):
+    return [tool.name_of(cell) for cell in notebook.cells].index(name)
+
+
+def test_added_cells_stay_behind_what_they_followed(source, empty):
+    handed = samples.fill(empty, {"why_the_scale": "<b>why</b>"})
+    handed.cells[number_of(handed, "softmax-tests")].source = "assert True"
+    for name in ("softmax-tests", "softmax"):
+        for text in (" \n", f"behind = {name!r}"):
+            handed.cells.insert(number_of(handed, name) + 1, nbformat.v4.new_code_cell(text))
+    handed.cells.append(nbformat.v4.new_markdown_cell("<b>end</b>"))
+    built, _ = grading.rebuild(source, empty, handed)
+    for name in ("softmax-tests", "softmax"):
+        assert built.cells[number_of(built, name) + 1].source == f"behind = {name!r}"
+    assert len(built.cells) == len({cell.id for cell in built.cells}) == len(source.cells) + 3, "without the blank ones"
+    assert [answers_of(built)["why_the_scale"], built.cells[-1].source] == ["&lt;b>why&lt;/b>", "&lt;b>end&lt;/b>"]
+
+
+def test_what_only_looks_like_an_answer(source, empty):
+    handed = samples.fill(empty, {})
+    others = {"softmax": "class Own:\n    def softmax(self):\n        pass", "why_the_scale": "print(1)"}
+    for name, text in others.items():
+        handed.cells[number_of(handed, name)] = nbformat.v4.new_code_cell(text)
+    place = number_of(handed, "softmax-tests") - 1
+    handed.cells.insert(place, nbformat.v4.new_markdown_cell("My plan:\n\ndef softmax(scores): divide by the sum"))
+    built, notes = grading.rebuild(source, empty, handed)
+    assert answers_of(built) == answers_of(empty)
+    assert notes == ["There is no cell of softmax.", "There is no cell of why_the_scale."]
+
+
 HEAD = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": '
 BROKEN = {"": "not a notebook", "no JSON": "not a notebook", "[1]": "not a notebook", "{}": "not a notebook",
           '{"nbformat": 4, "cells": 3}': "not a notebook", HEAD + '[{"a": 1}]}': "not a notebook",
@@ -382,6 +436,20 @@ def test_files_that_are_no_notebooks(text, why, tmp_path):
     assert notebook is None and why in said
 
 
+def test_odd_cells_are_read_as_far_as_can_be(source, empty, tmp_path):
+    odd = [{"source": None, "metadata": {}, "id": 3}, {"source": {"a": 1}, "metadata": {"nbgrader": 3}, "id": "b"},
+           {"source": "pass", "metadata": {"nbgrader": {"grade_id": [1]}}, "id": "c"}]
+    cells = json.dumps([{"cell_type": "code"} | cell for cell in odd])
+    (tmp_path / "A1.ipynb").write_text(HEAD + cells + "}", encoding="utf-8")
+    submitted, why = grading.read_submission(tmp_path / "A1.ipynb")
+    assert why == "" and answers_of(grading.rebuild(source, empty, submitted)[0]) == answers_of(empty)
+
+
+def test_a_mark_of_the_encoding_is_read_over(empty, tmp_path):
+    (tmp_path / "A1.ipynb").write_text(nbformat.writes(empty), encoding="utf-8-sig")  # as some editors save it
+    assert grading.read_submission(tmp_path / "A1.ipynb") == (empty, "")
+
+
 def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(grading, "LARGEST", 10)
     (tmp_path / "A1.ipynb").write_text("x" * 11)
@@ -390,13 +458,13 @@ def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
 
 def test_students_are_folders_and_the_newest_file_counts(tmp_path):
     for form in ("NFC", "NFD"):
-        folder = tmp_path / unicodedata.normalize(form, "Zoë Å")
+        folder = tmp_path / (unicodedata.normalize(form, "Zoë Å") + " " * (form == "NFD"))
         folder.mkdir()
         (folder / f"{form}.ipynb").write_text("")
-        (folder / "timestamp.txt").write_text("2026-10-05 10:00" if form == "NFC" else "2026-10-04 10:00:00 CET")
+        (folder / "timestamp.txt").write_text("2026-10-05 10:00" if form == "NFD" else "2026-10-04 10:00:00 CET")
     found = grading.collect(tmp_path)
     assert list(found) == [unicodedata.normalize("NFC", "Zoë Å")]
-    assert [path.name for path in found[unicodedata.normalize("NFC", "Zoë Å")]] == ["NFD.ipynb", "NFC.ipynb"]
+    assert [path.name for path in found[unicodedata.normalize("NFC", "Zoë Å")]] == ["NFC.ipynb", "NFD.ipynb"]
 
 
 def test_hidden_folders_and_checkpoints_are_no_submissions(tmp_path):
@@ -448,7 +516,8 @@ POINTS = {
 def graded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("class")
     samples.write_samples(folder)
-    rows = grading.grade(folder, "A1", due="2026-10-09 18:00", show=lambda _: None)
+    due = grading.when(folder / "inbox" / "A1" / "amina" / "A1_attention.ipynb")  # most hand in at that second
+    rows = grading.grade(folder, "A1", due=str(due), show=lambda _: None)
     return folder, {row["student"]: row for row in rows}
 
 

@@ -192,6 +192,34 @@ def test_learning_stops_at_the_target_and_at_the_limit(monkeypatch):
         assert precision == expected and seconds > 0
 
 
+@pytest.mark.parametrize("limit, expected", [(100, (30.0, 0.9)), (15, (20.0, 0.5))])
+def test_the_seconds_of_learning_are_those_without_evaluation(race, monkeypatch, limit, expected):
+    now, found = [0.0], iter([0.3, 0.5, 0.9])
+
+    def train(model, *_, evaluate, **__):
+        while True:
+            now[0] += 10
+            evaluate(model)
+
+    def scores(*_):
+        now[0] += 100
+        return {"all": (next(found), 0.0)}
+
+    model, _, _ = races.captioner_and_batch(race, races.TINY, 1)
+    for name, value in (("train", train), ("fact_scores", scores), ("LIMIT", limit)):
+        monkeypatch.setattr(races, name, value)
+    monkeypatch.setattr(races.time, "perf_counter", lambda: now[0])
+    assert races.learn(Race(), model, None, lambda: [[4, 5]], model, []) == expected
+
+
+@pytest.mark.parametrize("seconds, precision, reached", [(70, 0.8, True), (71, 0.8, False), (70, 0.79, False)])
+def test_when_learning_has_reached_its_goal(race, monkeypatch, seconds, precision, reached):
+    found = iter([(seconds, precision), (100, 0.9)])
+    monkeypatch.setattr(races, "learn", lambda *_: next(found))
+    row, = races.learning(race)
+    assert row["reached"] is reached and row["ratio"] == seconds / 100
+
+
 # ---- the command
 
 

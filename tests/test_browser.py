@@ -102,6 +102,57 @@ NOT_OURS = {  # what axe finds in parts of the theme and of myst-nb that a book 
 }
 
 
+SCROLLING = """<!doctype html><style>
+  body { margin: 0; height: 2000px } div { overflow-x: auto } .hidden { overflow-x: hidden } p { width: 700px }
+  details:not([open]) > div { display: none }
+</style>
+<div id="outside"><p>.</p></div>
+<article>
+  <div id="wide"><p>.</p></div> <div id="nearly"><p style="width: 503px">.</p></div> <div id="narrow">.</div>
+  <div id="hidden" class="hidden"><p>.</p></div> <div id="own" tabindex="2"><p>.</p></div>
+  <mjx-container><div id="formula"><p>.</p></div></mjx-container>
+  <svg width="500"><foreignObject width="500" height="50"><div id="drawing"><p>.</p></div></foreignObject></svg>
+  <details><div id="folded"><p>.</p></div></details>
+  <button onclick="later.hidden = false">more</button> <div id="later" hidden><p>.</p></div>
+</article>"""
+STATE = """() => Object.fromEntries([...document.querySelectorAll("[id]")].map(
+  e => [e.id, [e.tabIndex, e.classList.contains("more"), e.style.getPropertyValue("--edge")]]))"""
+
+
+def test_what_scrolls_sideways_can_be_reached_and_fades(browser):
+    script, errors = (ROOT / "book" / "static" / "scrolling.js").read_text(encoding="utf-8"), []
+    with browser.new_page(viewport={"width": 500, "height": 300}) as tab:
+        tab.set_default_timeout(20_000)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.set_content(f"{SCROLLING}<script>{script}</script>")
+        left_alone, fading = [-1, False, ""], [0, True, "500px"]
+        expected = dict.fromkeys(["outside", "narrow", "hidden", "formula", "drawing", "folded", "later"], left_alone)
+        expected |= {"wide": fading, "nearly": [0, False, "500px"], "own": [2, True, "500px"]}
+
+        def shows(**changes):
+            expected.update(changes)
+            assert tab.evaluate(STATE) == expected
+
+        shows()
+        tab.evaluate("document.querySelector('details').open = true")
+        tab.wait_for_function("folded.tabIndex == 0")
+        shows(folded=fading)
+        tab.evaluate("document.querySelector('button').click()")
+        tab.wait_for_function("later.tabIndex == 0")
+        shows(later=fading)
+        tab.evaluate("wide.scrollLeft = 50")
+        tab.wait_for_function("wide.style.getPropertyValue('--edge') == '550px'")
+        shows(wide=[0, True, "550px"])
+        tab.evaluate("wide.scrollLeft = 200")
+        tab.wait_for_function("!wide.classList.contains('more')")
+        shows(wide=[0, False, "700px"])
+        tab.set_viewport_size({"width": 800, "height": 300})
+        tab.wait_for_function("!own.classList.contains('more')")
+        tab.evaluate("scrollTo(0, 50)")
+        tab.wait_for_function("scrollY == 50")
+        assert errors == []
+
+
 @pytest.mark.parametrize("page", ALL_PAGES)
 def test_page_is_whole_and_quiet(browser, address, page):
     widths = [390, 1440] if address.startswith("http") else [1440, 390]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from mmcourse.captioning import END, LOW_CONFIDENCE, PAD, SHIPPED, START, UNKNOWN, Captioner, cell_nouns, restyle
+from mmcourse.captioning import END, PAD, SHIPPED, START, UNKNOWN, Captioner, cell_nouns, restyle
 from mmcourse.data import EmojiScenes, Practice
 from mmcourse.data.drawings import nouns
 from mmcourse.data.language import vocabulary
@@ -199,6 +199,22 @@ def test_a_saved_captioner_says_the_same(model, tmp_path):
     assert again.caption(images(1)[0], "greedy").text == model.caption(images(1)[0], "greedy").text
 
 
+def test_a_captioner_on_the_hub(model, tmp_path, monkeypatch):
+    model.save_pretrained(tmp_path)
+    asked = []
+
+    def download(name=None, filename=None, *, repo_id=None, revision=None, **_):
+        asked.append((name or repo_id, filename, revision))
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", download)
+    monkeypatch.setattr("mmcourse.captioning.hf_hub_download", download)
+    again = Captioner.from_pretrained("somebody/captioner", revision="v2")
+    assert again.caption(images(1)[0], "greedy").text == model.caption(images(1)[0], "greedy").text
+    files = ("config.json", "config.json", "model.safetensors")  # our look at it, then the library's
+    assert asked == [("somebody/captioner", file, "v2") for file in files]
+
+
 def test_a_captioner_that_cannot_be_loaded(model, tmp_path):
     with pytest.raises(ValueError, match="there is no captioner 'nowhere': expected scenes, a folder"):
         Captioner.from_pretrained("nowhere")
@@ -251,5 +267,5 @@ def test_confidence_tells_the_unknown_from_the_known(shipped):
     noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
     smooth = [np.asarray(Image.fromarray(n[:4, :4]).resize((64, 64), Image.Resampling.BICUBIC)) for n in noise]
     unknown = [one.confidence for one in shipped.caption([*noise, *smooth])]
-    assert np.mean(np.array(known) >= LOW_CONFIDENCE) > 0.8
-    assert np.mean(np.array(unknown) < LOW_CONFIDENCE) > 0.8
+    assert np.mean(np.array(known) >= Captioner.low_confidence) > 0.8
+    assert np.mean(np.array(unknown) < Captioner.low_confidence) > 0.8

@@ -98,7 +98,7 @@ def test_questions_are_true():
             elif question.kind == "relation":
                 assert question.answer == language.RELATIONS[scene.description.relation][1][0]
             else:
-                assert parse(question.answer) == {("background", scene.background)}
+                assert parse(question.answer) == {("background", scene.description.background)}
 
 
 def test_a_baseline_that_reads_only_the_question_stays_low():

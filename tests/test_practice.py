@@ -38,7 +38,7 @@ def test_nothing_held_out_is_shown():
 @pytest.mark.parametrize("size", [32, 64, 99])
 def test_a_crowd_has_one_thing_in_each_quarter(size):
     for index in range(1, 40, 2):
-        scene = Practice(size)[index]
+        scene = Practice(size=size)[index]
         assert scene.image.shape == (size, size, 3) and scene.image.dtype == np.uint8
         for thing, (row, column) in zip(scene.objects, itertools.product((0, 1), (0, 1)), strict=True):
             x0, y0, x1, y1 = thing.box

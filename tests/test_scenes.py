@@ -75,7 +75,7 @@ def test_a_box_holds_its_drawing():
         scene = dataset[index]
         rng = scenes.Random(scene.key)
         dataset.describe(rng)
-        bare = np.array(scenes.paint(scene.background, 64, rng))
+        bare = np.array(scenes.paint(scene.description.background, 64, rng))
         changed = (bare != scene.image).any(-1)
         allowed = np.zeros_like(changed)
         for thing in scene.objects:

@@ -159,7 +159,8 @@ def test_bad_settings(tmp_path, changes, message):
 
 def test_the_loop_equals_plain_pytorch(tmp_path):
     """The same steps written out with PyTorch's own AdamW, scheduler formula and clipping give the same losses."""
-    rows = run(tmp_path, tiny(dropout=0.0), clip=0.5, weight_decay=0.2)
+    rows = run(tmp_path, tiny(dropout=0.0), clip=7.5, weight_decay=0.2)
+    assert sum(row["gradient_norm"] > 7.5 for row in rows) == 7, "some steps are clipped and some are not"
     model, data = tiny(dropout=0.0), Endless()
     config = TrainingConfig(12, 4, 0.02, 2)
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.2))
@@ -168,7 +169,7 @@ def test_the_loop_equals_plain_pytorch(tmp_path):
         value = ((model(torch.tensor(x)) - torch.tensor(y)) ** 2).mean()
         optimizer.zero_grad()
         value.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 7.5)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(step, config)
         optimizer.step()
@@ -406,6 +407,24 @@ def test_resume_of_a_shuffled_dataset_with_workers(tmp_path):
     assert losses(tmp_path / "cut")[-1][1] == pytest.approx(np.mean([whole[10], whole[11], whole[12]]), rel=1e-6)
 
 
+def test_a_run_may_go_on_in_other_pieces(tmp_path):
+    run(tmp_path / "whole", tiny(dropout=0))
+    with pytest.raises(RuntimeError):
+        run(tmp_path / "cut", tiny(dropout=0), Broken(4 * 7))
+    run(tmp_path / "cut", tiny(dropout=0), accumulate=2)
+    near(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_tensorboard_forgets_what_was_done_again(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with pytest.raises(RuntimeError):
+        run(tmp_path, dataset=Broken(4 * 7))
+    run(tmp_path)
+    events = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
+    assert [event.step for event in events] == list(range(1, 13))
+
+
 def test_fresh_run_forgets(tmp_path):
     run(tmp_path, seed=3)
     run(tmp_path, resume=False)
@@ -438,8 +457,19 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, value, log_every):
     assert losses(tmp_path)[-1] == losses(tmp_path / "other")[-1] or log_every != 1
 
 
+def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path):
+    count = [0]
+
+    def steep(model, batch):  # the slope of the root is infinite at 0, and 0 times that is NaN
+        count[0] += 1
+        return loss(model, batch) + ((0 * model(batch[0])).abs().sqrt().sum() if count[0] == 8 else 0)
+
+    with pytest.raises(FloatingPointError, match="^step 8: loss and gradient norm are .[0-9.]+, nan"):
+        run(tmp_path, objective=steep, log_every=0)
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-                                   MemoryError("Unable to allocate 9 PiB for an array"), None])
+                                   MemoryError("Unable to allocate 9 PiB for an array"), MemoryError(), None])
 def test_out_of_memory(tmp_path, error):
     """None asks PyTorch for what no machine has."""
     count = [0]
@@ -570,7 +600,18 @@ def start(folder, *launch, **changes):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(training.__file__).parents[1])}
     return subprocess.Popen([sys.executable, *launch, __file__, str(folder), json.dumps(changes)],
                             env=environment | {"CUDA_VISIBLE_DEVICES": ""}, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+                            stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+class Slow(Endless):
+    """Takes so many seconds for a sample."""
+
+    def __init__(self, pause):
+        self.pause = pause
+
+    def __getitem__(self, index):
+        time.sleep(self.pause)
+        return super().__getitem__(index)
 
 
 def main(folder, kills=(), limit=0, pause=0.0, jobs=False, **changes):
@@ -584,7 +625,7 @@ def main(folder, kills=(), limit=0, pause=0.0, jobs=False, **changes):
     if jobs:
         return do_jobs(Path(folder))
     if not kills:
-        return run(folder, objective=lambda *both: time.sleep(pause) or loss(*both), **changes)
+        return run(folder, dataset=Slow(pause), **changes)
     run(Path(folder) / "warm", steps=3)  # so that the children find everything imported
     for number, events in enumerate(kills):
         for event in [*events, 10**9]:
@@ -631,9 +672,9 @@ def test_killed_anywhere_it_goes_on_to_the_same_losses(tmp_path):
 
 def test_interrupted_it_finishes_the_step_and_goes_on(tmp_path):
     settings, handler = {"steps": 40, "save_every": 0, "workers": 1}, signal.getsignal(signal.SIGINT)
-    child = start(tmp_path / "run", pause=0.05, **settings)
+    child = start(tmp_path / "run", pause=0.02, **settings)
     wait_for_rows(tmp_path / "run", 3)
-    child.send_signal(signal.SIGINT)
+    os.killpg(child.pid, signal.SIGINT)  # as Ctrl-C does, which reaches the worker too
     _, error = child.communicate(timeout=300)
     step = saved_step(tmp_path / "run")
     assert 3 <= step < 40 and len(read_log(tmp_path / "run")) == step
@@ -642,6 +683,31 @@ def test_interrupted_it_finishes_the_step_and_goes_on(tmp_path):
     run(tmp_path / "whole", **settings)
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_an_interrupt_between_rows_stops_the_run_too(tmp_path):
+    count = [0]
+
+    def interrupted(model, batch):
+        count[0] += 1
+        if count[0] == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(model, batch)
+
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 3 of 12"):
+        run(tmp_path, objective=interrupted, log_every=0, save_every=0)
+    assert saved_step(tmp_path) == 3
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path):
+    def impatient(model, batch):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the step went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, objective=impatient)
+    assert saved_step(tmp_path) == 0
 
 
 # ---- two processes
@@ -749,7 +815,7 @@ def test_both_processes_say_what_went_wrong(two):
 
 @pytest.mark.slow
 def test_two_processes_interrupted_finish_the_step(tmp_path):
-    child = start(tmp_path / "run", *LAUNCH, pause=0.2, steps=60, save_every=0)
+    child = start(tmp_path / "run", *LAUNCH, pause=0.1, steps=60, save_every=0)
     wait_for_rows(tmp_path / "run", 3)
     child.send_signal(signal.SIGINT)
     _, error = child.communicate(timeout=300)

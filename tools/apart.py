@@ -70,8 +70,7 @@ def seconds_of_all(notebook):
 
 
 def is_test(cell):
-    about = cell.metadata.get("nbgrader", {})
-    return cell.cell_type == "code" and about.get("grade", False) and not about.get("solution", False)
+    return cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("grade", False)
 
 
 def fail(cell, reason):

@@ -98,7 +98,7 @@ def mark(cell, name, *, solution=False, locked=False, points=None):
 
 
 def hidden(name, points, references, tests):
-    body = textwrap.indent(f"{references}\n{tests}", "    ", lambda line: line.strip() != "")
+    body = textwrap.indent(f"{references}\n{tests}", "    ")
     return (f"# The grader tries {name} on inputs that you do not see ({points} points).\n### BEGIN HIDDEN TESTS\n"
             f"def hidden_tests():\n{body}\n\nhidden_tests()\n### END HIDDEN TESTS")  # fmt: skip
 
@@ -112,7 +112,10 @@ def table(parts):
 
 
 def name_of(cell):
-    return cell.metadata.get("nbgrader", {}).get("grade_id", "")
+    """The name that nbgrader has for a cell, or "": whatever a student's file holds in its place."""
+    about = cell.metadata.get("nbgrader")
+    name = about.get("grade_id") if isinstance(about, dict) else ""
+    return name if isinstance(name, str) else ""
 
 
 def is_answer(cell):

@@ -27,9 +27,8 @@ def reduced(name, style):
 def outlined(name, style, flat):
     """A drawing, ``reduced`` or not, with a black line wherever neighbouring pixels differ much."""
     image = reduced(name, style) if flat else Image.fromarray(drawing(name, style))
-    premultiplied, edges = image.convert("RGBa"), Image.new("L", image.size)
-    for band in range(4):
-        channel = Image.frombytes("L", image.size, premultiplied.tobytes()[band::4])
+    edges = Image.new("L", image.size)
+    for channel in image.convert("RGBa").split():
         change = ImageChops.subtract(channel.filter(ImageFilter.MaxFilter(3)), channel.filter(ImageFilter.MinFilter(3)))
         edges = ImageChops.lighter(edges, change)
     drawn = image.copy()
@@ -42,9 +41,6 @@ class Practice(EmojiScenes):
 
     Like the split it shows neither the held-out style nor the held-out pairs.
     """
-
-    def __init__(self, size=64, only=None):
-        super().__init__("train", size, only)
 
     def __getitem__(self, index):
         return self.crowd(f"crowd/{index // 2}") if index % 2 else super().__getitem__(index // 2)

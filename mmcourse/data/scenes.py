@@ -51,10 +51,6 @@ class Scene:
     key: str
 
     @property
-    def background(self):
-        return self.description.background
-
-    @property
     def facts(self):
         """All facts that a full caption of this scene states."""
         return self.description.facts

@@ -95,6 +95,29 @@ TOO_WIDE = """() => {
     .map(e => `${e.tagName} ${e.className} ${e.textContent.trim().slice(0, 60)}`);
 }"""
 
+# What a narrow page tears apart: a formula and the comma after it or the bracket before it, a short name in a table.
+TORN = """() => {
+  const torn = [];
+  for (const formula of document.querySelectorAll("article mjx-container:not([display])")) {
+    const box = formula.closest(".math") || formula, here = formula.getBoundingClientRect();
+    for (const [side, marks] of [["nextSibling", /^[.,;:!?)\\]”’]/], ["previousSibling", /[(\\[“‘]$/]]) {
+      const text = box[side];
+      if (!here.width || text?.nodeType != Node.TEXT_NODE || !marks.test(text.data)) continue;
+      const range = document.createRange(), at = side == "nextSibling" ? 0 : text.length - 1;
+      range.setStart(text, at);
+      range.setEnd(text, at + 1);
+      const mark = range.getBoundingClientRect();
+      const apart = mark.bottom < here.top || mark.top > here.bottom;
+      if (apart) torn.push(`${text.data[at]} in ${box.parentElement.textContent}`);
+    }
+  }
+  for (const code of document.querySelectorAll("article table code")) {
+    const tall = code.offsetHeight > 1.8 * parseFloat(getComputedStyle(code).fontSize) + 8; // two lines
+    if (tall && /^\\S{1,16}$/.test(code.textContent)) torn.push(`the name ${code.textContent}`);
+  }
+  return torn.map(words => words.slice(0, 120));
+}"""
+
 NOT_OURS = {  # what axe finds in parts of the theme and of myst-nb that a book cannot change plainly: the rule, and why
     "label-content-name-mismatch": "'Search' shows its keys too, 'Color mode' has icons with titles, and a folded cell "
     "named 'Toggle hidden content' shows 'Show code cell source'",
@@ -160,7 +183,7 @@ def test_page_is_whole_and_quiet(browser, address, page):
         assert tab.evaluate(RAW_FORMULAS) == []
         for width in widths:
             tab.set_viewport_size({"width": width, "height": 900})
-            assert tab.evaluate(TOO_WIDE) == [], f"at {width} pixels"
+            assert tab.evaluate(TOO_WIDE) == [] == tab.evaluate(TORN), f"at {width} pixels"
         assert problems == []
 
 

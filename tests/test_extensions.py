@@ -77,6 +77,7 @@ window = 3
 '''
 NEAR = "# Near\n\n{measured}`seconds` s, {measured}`reading` min\n\n## First\n\n### Deep\n\n## Second"
 FAR = "# Far\n\n## First\n\n$$\na\n$$ (eq-far-a)\n\n## Second\n\n$$\nb\n$$ (eq-far-b)\n\nSee {eq}`eq-far-b`."
+FAR += ' "($s$, $t$)": $u$ or $v$-th.'
 ROWS = [{"what": "a race", "sizes": "B 1", "unit": "ms", "ours": 20.0, "peer": 30.0, "peer_name": "theirs",
          "ratio": 1.5, "spread": [1.4, 1.6], "goal": "≥ 2", "reached": False, "notes": ["a note"],
          "profile": {"ours": {"softmax": 0.25, "other": 0.019}}},
@@ -135,6 +136,12 @@ def test_a_chapter_keeps_its_number(pages):
     assert "See (5.2)" in pages["notebooks/05_far"].get_text()
     contents = [link.get_text() for link in pages["index"].select("div.body .toctree-wrapper a.reference")]
     assert contents[:2] == ["2. Near", "2.1. First"] and contents[-3:] == ["5. Far", "5.1. First", "5.2. Second"]
+
+
+def test_a_formula_stays_with_its_brackets_and_commas(pages):
+    kept = [part.get_text() for part in pages["notebooks/05_far"].select("span.together")]
+    assert kept == ["“(\\(s\\),", "\\(t\\))”:"]
+    assert "See (5.2). “(\\(s\\), \\(t\\))”: \\(u\\) or \\(v\\)-th." in pages["notebooks/05_far"].get_text()
 
 
 def test_what_was_measured_is_on_the_page_and_in_the_table(pages):

@@ -110,6 +110,32 @@ class LiveAndStill(SphinxPostTransform):
                     bundle.remove(live)
 
 
+class Together(SphinxPostTransform):
+    """Keep a formula on one line with the comma after it and the bracket before it.
+
+    A browser may break a line there, as MathJax makes each formula a box of its own.
+    """
+
+    default_priority = 800  # after all that makes text
+
+    def run(self, **options):
+        for formula in list(self.document.findall(nodes.math)):
+            place = formula.parent.index(formula)
+            before, after = (formula.parent[at] if 0 <= at < len(formula.parent) else None
+                             for at in (place - 1, place + 1))  # fmt: skip
+            opens = re.search(r"[(\[“‘\"]+$", before) if isinstance(before, nodes.Text) else None
+            closes = re.match(r"[.,;:!?)\]”’\"]+", after) if isinstance(after, nodes.Text) else None
+            parts = [formula.deepcopy()]
+            if closes:
+                parts.append(nodes.Text(closes[0]))
+                formula.parent.replace(after, nodes.Text(after[closes.end() :]))
+            if opens:
+                parts.insert(0, nodes.Text(opens[0]))
+                formula.parent.replace(before, nodes.Text(before[: opens.start()]))
+            if opens or closes:
+                formula.parent.replace(formula, nodes.inline("", "", *parts, classes=["together"]))
+
+
 def share_handlers(app):
     """Let the PDF's single page draw every node as the book's pages do.
 
@@ -125,5 +151,6 @@ def setup(app):
     app.connect("env-get-updated", number_chapters, priority=900)  # after Sphinx's own numbering
     app.add_role("measured", Measured())
     app.add_post_transform(LiveAndStill)
+    app.add_post_transform(Together)
     app.add_directive("measurements", Measurements)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

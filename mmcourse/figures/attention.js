@@ -126,7 +126,7 @@ function render({ model, el }) {
     keys.forEach((key, s) => moveArrow(key, places[s], state.key[s], reach, 2 + 6 * weights[s]));
     moveArrow(query, at, state.query, reach, 3);
     placeNames(query, keys, places, at);
-    scoreName.textContent = state.scaled ? "q·k / √dₖ" : "not divided";
+    scoreName.textContent = state.scaled ? "q·k\u00a0/\u00a0√dₖ" : "undivided";
     rows.forEach((row, s) => {
       row.product.textContent = write(products[s]);
       row.score.textContent = write(scores[s]);

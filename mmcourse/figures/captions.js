@@ -43,7 +43,6 @@ function sharpest(story) {
   return Math.max(0, peaks.indexOf(Math.max(...peaks)));
 }
 
-const EVEN = { "vector-effect": "non-scaling-stroke" }; // lines as wide on a large picture as on a small one
 const shown = (word) => (word === "<end>" ? "■" : word);
 const plain = (words) => words.filter((word) => word !== "<end>").join(" ");
 const FATES = { kept: "kept", ended: "finished", dropped: "dropped", greedy: "greedy" };

@@ -40,6 +40,15 @@ function shade(weight) {
 }
 const inkOn = (weight) => (weight > 0.5 ? "var(--paper)" : "var(--ink)");
 
+// -1 is blue, 0 white, 1 red.
+function tint(value) {
+  const end = value < 0 ? [33, 102, 165] : [178, 36, 51], part = Math.abs(clamp(value, -1, 1));
+  return `rgb(${end.map((c) => Math.round(255 + part * (c - 255))).join(", ")})`;
+}
+
+const EVEN = { "vector-effect": "non-scaling-stroke" }; // lines as wide on a large picture as on a small one
+const FRAME = { fill: "none", stroke: "var(--orange)", "stroke-width": 3, ...EVEN };
+
 const HUES = ["orange", "blue", "teal", "pink", "gold"].map((name) => `var(--${name})`);
 const hue = (i) => HUES[i % HUES.length];
 

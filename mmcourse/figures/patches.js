@@ -12,14 +12,6 @@ function cost(side, size) {
   return { columns, tokens, pairs: tokens ** 2, values: 3 * size ** 2 };
 }
 
-// -1 is blue, 0 white, 1 red.
-function tint(cosine) {
-  const end = cosine < 0 ? [33, 102, 165] : [178, 36, 51], part = Math.abs(clamp(cosine, -1, 1));
-  return `rgb(${end.map((c) => Math.round(255 + part * (c - 255))).join(", ")})`;
-}
-
-const EVEN = { "vector-effect": "non-scaling-stroke" }; // lines as wide on a large picture as on a small one
-const FRAME = { fill: "none", stroke: "var(--orange)", "stroke-width": 3, ...EVEN };
 const count = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
 
 function render({ model, el }) {

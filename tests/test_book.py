@@ -131,6 +131,14 @@ def test_no_markup_is_left_over(site, page):
     assert leftovers == []
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_number_and_its_percent_sign_stand_together(site, page):
+    """Also where the number comes from a run. Code, its output and frames of pandas are as they were printed."""
+    verbatim = r'(?s)<(script|style|pre|code)\b.*?</\1>|<table border="1" class="dataframe.*?</table>|<[^>]*>'
+    text = html.unescape(re.sub(verbatim, "", article(site, page)))
+    assert re.findall(r"[^\n]{,20}\d ?%", text) == []
+
+
 def test_glossary_and_index_are_in_order(site):
     """English terms by the alphabet; in the index Chinese ones stand together, not each under a letter of its own."""
     terms = re.findall(r"<dt[^>]* id=\"term-[^>]*>([^<]*)", article(site, "book/glossary"))

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from docutils import nodes
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from sphinx.application import Sphinx
 
@@ -18,7 +19,7 @@ EXTENSIONS = Path(__file__).resolve().parent.parent / "book" / "_ext"
 STATE, VIEW = "application/vnd.jupyter.widget-state+json", "application/vnd.jupyter.widget-view+json"
 CONF = """
 extensions = ["sphinx.ext.autodoc", "myst_nb", "sphinx_design",
-              "course", "formulas", "live", "benchmarks", "assignments"]
+              "course", "formulas", "live", "benchmarks", "assignments", "together"]
 nb_execution_mode, html_theme, numfig, math_numfig = "off", "basic", True, True
 myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["notebooks/assignments"]
@@ -76,6 +77,7 @@ window = 3
 # Because $a$ is large.
 '''
 NEAR = "# Near\n\n{measured}`seconds` s, {measured}`reading` min\n\n## First\n\n### Deep\n\n## Second"
+TIED = "It is 5% or {glue:text}`share:.1%` of `5 %`, 0.1 to +0.3 by BLEU-4 (with $x=2$), ten-fold, $y$ and $z$."
 FAR = "# Far\n\n## First\n\n$$\na\n$$ (eq-far-a)\n\n## Second\n\n$$\nb\n$$ (eq-far-b)\n\nSee {eq}`eq-far-b`."
 FAR += ' "($s$, $t$)": $u$ or $v$-th.'
 ROWS = [{"what": "a race", "sizes": "B 1", "unit": "ms", "ours": 20.0, "peer": 30.0, "peer_name": "theirs",
@@ -100,7 +102,9 @@ def pages(tmp_path_factory):
     (folder / "conf.py").write_text(CONF)
     (folder / "index.md").write_text(INDEX.replace("{measurements}", "```{measurements}\n```"))
     (knob, shown_knob), (dial, shown_dial) = figure("Knob", "k"), figure("Dial", "d")
-    near = new_notebook(cells=[new_markdown_cell(NEAR), new_markdown_cell("word " * 385), new_code_cell("x\n" * 25)])
+    share = new_output("display_data", {"text/plain": "0.25"}, metadata={"scrapbook": {"name": "share"}})
+    near = new_notebook(cells=[new_markdown_cell(NEAR), new_markdown_cell("word " * 366 + TIED),
+                               new_code_cell("x\n" * 25, outputs=[share])])  # fmt: skip
     near.metadata["mmcourse"] = {"seconds": 42, "megabytes": 321}
     far = new_notebook(cells=[new_markdown_cell(FAR), new_code_cell("show()", outputs=[shown_knob, shown_dial])])
     far.metadata["widgets"] = {STATE: {"state": {"k": knob, "d": dial}, "version_major": 2, "version_minor": 0}}
@@ -145,7 +149,7 @@ def test_a_formula_stays_with_its_brackets_and_commas(pages):
 
 
 def test_what_was_measured_is_on_the_page_and_in_the_table(pages):
-    words = len(NEAR.split()) + 385  # 200 a minute, and 25 lines of code: 20 a minute
+    words = len(NEAR.split()) + 366 + len(TIED.split())  # 200 a minute, and 25 lines of code: 20 a minute
     reading = -(-(words / 200 + 25 / 20) // 1)
     assert f"42 s, {reading:.0f} min" in pages["notebooks/02_near"].get_text() and reading == 4
     assert table(pages["index"], 0) == [["2 Near", "4", "42", "321"], ["5 Far", "1", "", ""]]
@@ -188,11 +192,26 @@ def test_solutions_are_folded_and_hidden_tests_are_not_there(pages):
 def test_what_was_raced(pages):
     assert "Measured on device a chip." in pages["index"].get_text()
     assert table(pages["index"], 2) == [
-        ["1", "a race", "B 1", "20.0 ms", "30.0 ms", "1.50 (1.40 to 1.60)", "≥\N{NO-BREAK SPACE}2", "no"],
+        ["1", "a race", "B 1", "20.0 ms", "30.0 ms", "1.50 (1.40 to 1.60)".replace(" to ", "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"), "≥\N{NO-BREAK SPACE}2", "no"],
         ["2", "alone", "B 2", "3.00 s", "–", "–", "–", "–"]]  # fmt: skip
-    assert table(pages["index"], 3) == [["1", "ours", "softmax 25%"]]
+    assert table(pages["index"], 3) == [["1", "ours", "softmax 25\N{NO-BREAK SPACE}%"]]
     notes = [item.get_text(strip=True) for item in pages["index"].select("ol li")]
     assert notes == ["peer: theirs; a note", "peer: none"]
+
+
+def test_what_belongs_together_stays_on_one_line(pages):
+    text = next(part for part in pages["notebooks/02_near"].select("p") if "It is" in part.get_text())
+    said = text.get_text().partition("It is ")[2].replace("\N{NO-BREAK SPACE}", "~")
+    assert said == r"5~% or 25.0~% of 5 %, 0.1~to~+0.3 by BLEU-4 (with \(x=2\)), ten-fold, \(y\) and \(z\)."
+    assert [part.get_text() for part in text.select(".together")] == ["BLEU-4", r"\(x=2\)),", r"\(z\)."]
+
+
+def test_the_link_of_a_solution_begins_with_a_word(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXTENSIONS))
+    link = nodes.reference("", " Exercise 1")
+    title = nodes.title("", "Solution to", link)
+    importlib.import_module("together").spaces_before(link)
+    assert title.astext() == "Solution to Exercise 1" and link.astext() == "Exercise 1"
 
 
 def test_a_live_figure_on_a_page_without_code(pages):

@@ -59,9 +59,26 @@ def test_by_keyboard(show):
     page = show(SamplingExplorer(MOMENTS), 320)
     assert "After “a”: 31 of 31 words are left, which held 100.0\u00a0%" in said(page)
     page.get_by_role("slider", name="Top-k").press("Home")
-    assert "1 of 31 words" in said(page) and "among 1.0 equally" in said(page)
+    assert "1 of 31 words is left" in said(page) and "among 1.0 equally" in said(page)
     page.get_by_role("button", name="Draw 20 words").press("Enter")
     assert page.get_by_role("row").nth(1).get_by_role("cell").last.text_content() == "20"
     page.get_by_role("radio").first.press("ArrowRight")
     assert "After “a red”: 1 of 31" in said(page)
     assert page.get_by_role("row").nth(1).get_by_role("cell").last.text_content() == ""
+
+
+@pytest.mark.parametrize("width", [320, 700])
+def test_nothing_touches_and_no_number_breaks(show, width):
+    """The longest bar ends before its number; "< 0.1 %" stays on its line, or the rows would jump."""
+    page = show(SamplingExplorer(MOMENTS), width)
+    page.get_by_role("slider", name="Temperature").press("Home")
+    assert "<\u00a00.1\u00a0%" in page.get_by_role("table").inner_text()
+    gap, heights = page.evaluate("""() => {
+      const edge = (node, side) => {
+        const words = document.createRange(); words.selectNodeContents(node);
+        return words.getBoundingClientRect()[side]; };
+      const rows = [...document.querySelectorAll("tr")].slice(1);
+      const gaps = rows.map(row => edge(row.cells[2], "left") - Math.max(
+        ...[...row.cells[1].firstChild.children].map(bar => bar.getBoundingClientRect().right)));
+      return [Math.min(...gaps), rows.map(row => row.getBoundingClientRect().height)]; }""")
+    assert gap >= 5 and max(heights) < 1.5 * min(heights)

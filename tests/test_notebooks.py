@@ -73,16 +73,21 @@ BANNED = re.compile(r"""\b(powerful|exciting|amazing|fascinating|elegant|seamles
 TEXTS = [*PATHS, *(TOP / "book").glob("*.md"), *(TOP / name for name in ("index.md", "README.md"))]
 
 
+def prose(text):
+    code = r"(?sm)^(`{3,})(?:[a-z]+)?\n.*?^\1$|`[^`]*`|\$[^$]*\$|\]\([^)]*\)"
+    return re.sub(code, "", text)
+
+
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
 def test_words_are_plain(path):
-    text = text_of(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
-    code = r"(?sm)^(`{3,})(?:[a-z]+)?\n.*?^\1$|`[^`]*`|\$[^$]*\$|\]\([^)]*\)"
-    text = re.sub(code, "", text)
+    text = prose(text_of(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8"))
     assert [match[0] for match in BANNED.finditer(text)] == []
+    assert re.findall(r".*\d%.*", text) == [], "a space stands between a number and its %"
 
 
 def test_banned_words_are_found():
     found = [match[0] for match in BANNED.finditer("Note that normalizing is, of course, simply a gray colored size.")]
+    assert re.findall(r"\d%", prose("From 5 % to {glue:text}`x:.1%`, `5%`, $5%$ and 6%")) == ["6%"]
     assert found == ["Note that", "normalizing", "of course", "simply", "gray", "colored"]
 
 

@@ -89,7 +89,8 @@ function render({ model, el }) {
       newSelect("Head", heads, head, (i) => { head = i; draw(); })];
     draw();
     return [make("div", {}, scene), make("div", {},
-      make("p", { class: "mm-note" }, "It wrote (point at a word, or use the arrow keys):"), words.box,
+      make("p", { class: "mm-note", style: "margin-bottom: 6px" },
+        "It wrote (point at a word, or use the arrow keys):"), words.box,
       make("p", { class: "mm-note", style: "margin: 10px 0" }, `Someone who knows the scene: “${story.truth}”.`),
       make("div", { class: "mm-row" }, ...controls),
       make("p", { class: "mm-note" }, "The less weight a cell has, the more it fades; the largest has a dark frame. " +

@@ -21,7 +21,7 @@ function pick(probs, random) {
 }
 
 const shownWord = (word) => (word === "<end>" ? "■ (end)" : word);
-const percent = (q) => (q > 0 && q < 0.001 ? "< 0.1\u00a0%" : `${write(100 * q, 1)}\u00a0%`);
+const percent = (q) => (q > 0 && q < 0.001 ? "<\u00a00.1\u00a0%" : `${write(100 * q, 1)}\u00a0%`);
 
 function render({ model, el }) {
   const moments = model.get("moments"), V = moments[0].logits.length;
@@ -38,7 +38,7 @@ function render({ model, el }) {
       (i) => { k = KS[i]; change(); }),
     newSlider("Top-p", { min: 0.05, max: 1, step: 0.05, value: 1, words: (x) => write(x) }, (x) => { p = x; change(); }),
   ];
-  const table = make("table", {}), note = make("p", { class: "mm-note" });
+  const table = make("table", { class: "mm-drawn" }), note = make("p", { class: "mm-note", style: "margin-top: 8px" });
   const draw = newButton("Draw 20 words", () => {
     const probs = cut(moment.logits, temperature, k, p);
     drawn = [...drawn, ...range(20).map(() => pick(probs, Math.random()))];
@@ -65,13 +65,15 @@ function render({ model, el }) {
     const titles = ["word", "", "now", "own", "drawn"].map((title) => make("th", {}, title));
     const top = Math.max(...rows.flatMap(([, q, before]) => [q, before]));
     table.replaceChildren(make("tr", {}, ...titles), ...rows.map(([word, q, before, count]) =>
-      make("tr", { class: q > 0 ? "" : "mm-faint" }, make("td", { style: "text-align: left" }, word),
+      make("tr", { class: q > 0 ? "" : "mm-faint" },
+        make("td", { style: "text-align: left; white-space: nowrap" }, word),
         make("td", { class: "mm-bars", "aria-hidden": "true" }, bar(q, before, top)), make("td", {}, q > 0 ? percent(q) : "cut"),
         make("td", {}, percent(before)), make("td", {}, count))));
-    const kept = probs.filter((q) => q > 0).length, held = own.slice(0, kept).reduce((a, b) => a + b, 0);
+    const kept = probs.filter((q) => q > 0).length, are = kept === 1 ? "is" : "are";
+    const held = own.slice(0, kept).reduce((a, b) => a + b, 0);
     note.textContent = "Thick: the probability now. Thin: the model's own." +
       (drawn.length ? ` ${drawn.length} words drawn, ${new Set(drawn).size} of them different.` : "");
-    card.say(`After “${moment.text}”: ${kept} of ${V} words are left, which held ${percent(held)} of the model's ` +
+    card.say(`After “${moment.text}”: ${kept} of ${V} words ${are} left, which held ${percent(held)} of the model's ` +
       `probability. The choice is as uncertain as one among ${write(2 ** entropy(probs), 1)} equally likely words.`);
   }
 }

@@ -221,6 +221,16 @@ def test_what_is_cut_off_fades_until_its_end(browser, served):
         tab.wait_for_function("e => !e.classList.contains('more')", arg=part)
 
 
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_what_was_printed_is_read_without_scrolling(browser, served, page):
+    """On a wide page. On a phone it scrolls, since columns would break."""
+    with opened(browser, f"{served}/{page}.html") as (tab, _):
+        tab.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+        tab.evaluate("document.querySelectorAll('.toggle-button').forEach(button => button.click())")
+        wide = "parts => parts.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent.slice(0, 80))"
+        assert tab.locator(".output.stream pre").evaluate_all(wide) == []
+
+
 @WIDTHS
 def test_search_finds_a_term(browser, served, width):
     with opened(browser, f"{served}/index.html", width) as (tab, problems):

@@ -74,11 +74,8 @@ def test_nothing_touches_and_no_number_breaks(show, width):
     page.get_by_role("slider", name="Temperature").press("Home")
     assert "<\u00a00.1\u00a0%" in page.get_by_role("table").inner_text()
     gap, heights = page.evaluate("""() => {
-      const edge = (node, side) => {
-        const words = document.createRange(); words.selectNodeContents(node);
-        return words.getBoundingClientRect()[side]; };
-      const rows = [...document.querySelectorAll("tr")].slice(1);
-      const gaps = rows.map(row => edge(row.cells[2], "left") - Math.max(
-        ...[...row.cells[1].firstChild.children].map(bar => bar.getBoundingClientRect().right)));
-      return [Math.min(...gaps), rows.map(row => row.getBoundingClientRect().height)]; }""")
+      const box = part => part.getBoundingClientRect(), rows = [...document.querySelectorAll("tr")].slice(1);
+      const ends = rows.map(({cells}) => Math.max(...[...cells[1].firstChild.children].map(bar => box(bar).right)));
+      return [Math.min(...rows.map(({cells}, i) => box(cells[2]).left - ends[i])), rows.map(row => box(row).height)];
+    }""")
     assert gap >= 5 and max(heights) < 1.5 * min(heights)

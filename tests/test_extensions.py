@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from docutils import nodes
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from sphinx.application import Sphinx
 
@@ -19,7 +18,7 @@ EXTENSIONS = Path(__file__).resolve().parent.parent / "book" / "_ext"
 STATE, VIEW = "application/vnd.jupyter.widget-state+json", "application/vnd.jupyter.widget-view+json"
 CONF = """
 extensions = ["sphinx.ext.autodoc", "myst_nb", "sphinx_design",
-              "course", "formulas", "live", "benchmarks", "assignments", "together"]
+              "course", "formulas", "live", "benchmarks", "assignments", "words"]
 nb_execution_mode, html_theme, numfig, math_numfig = "off", "basic", True, True
 myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["notebooks/assignments"]
@@ -204,14 +203,6 @@ def test_what_belongs_together_stays_on_one_line(pages):
     said = text.get_text().partition("It is ")[2].replace("\N{NO-BREAK SPACE}", "~")
     assert said == r"5~% or 25.0~% of 5 %, 0.1~to~+0.3 by BLEU-4 (with \(x=2\)), ten-fold, \(y\) and \(z\)."
     assert [part.get_text() for part in text.select(".together")] == ["BLEU-4", r"\(x=2\)),", r"\(z\)."]
-
-
-def test_the_link_of_a_solution_begins_with_a_word(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXTENSIONS))
-    link = nodes.reference("", " Exercise 1")
-    title = nodes.title("", "Solution to", link)
-    importlib.import_module("together").spaces_before(link)
-    assert title.astext() == "Solution to Exercise 1" and link.astext() == "Exercise 1"
 
 
 def test_a_live_figure_on_a_page_without_code(pages):

@@ -69,6 +69,7 @@ def read_submission(path):
         notebook = nbformat.reads(path.read_text(encoding="utf-8-sig"), as_version=4)
         for cell in notebook.cells:
             cell.source, cell.cell_type, cell.metadata = str(cell.source), str(cell.cell_type), cell.get("metadata", {})
+            cell.id = str(cell.get("id"))
     except Exception as error:  # whatever a file can hold
         return None, f"{path.name} is not a notebook: {type(error).__name__}. Save it in Jupyter and hand in again."
     return (notebook, "") if notebook.cells else (None, f"{path.name} has no cells.")

@@ -437,10 +437,15 @@ def test_files_that_are_no_notebooks(text, why, tmp_path):
 
 
 def test_odd_cells_are_read_as_far_as_can_be(source, empty, tmp_path):
-    odd = [{"source": None, "metadata": {}, "id": [3]}, {"source": {"a": 1}, "metadata": {"nbgrader": 3}, "id": "b"},
+    odd = [{"source": None, "metadata": {}, "id": 3}, {"source": {"a": 1}, "metadata": {"nbgrader": 3}, "id": "b"},
            {"source": "pass", "metadata": {"nbgrader": {"grade_id": [1]}}, "id": "c"}]
     cells = json.dumps([{"cell_type": "code"} | cell for cell in odd])
     (tmp_path / "A1.ipynb").write_text(HEAD + cells + "}", encoding="utf-8")
+    submitted, why = grading.read_submission(tmp_path / "A1.ipynb")
+    assert why == "" and answers_of(grading.rebuild(source, empty, submitted)[0]) == answers_of(empty)
+    text = json.dumps([{"cell_type": "code", "source": "import numpy as np", "metadata": {}, "id": ["b"]}])
+    # before minor version 5 an id means nothing, and may be anything
+    (tmp_path / "A1.ipynb").write_text(HEAD.replace('minor": 5', 'minor": 4') + text + "}", encoding="utf-8")
     submitted, why = grading.read_submission(tmp_path / "A1.ipynb")
     assert why == "" and answers_of(grading.rebuild(source, empty, submitted)[0]) == answers_of(empty)
 

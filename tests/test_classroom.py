@@ -235,7 +235,7 @@ def test_the_hubs_settings_let_only_the_class_in(monkeypatch):
 def test_only_a_teacher_gets_the_formgrader(monkeypatch):
     """JupyterLab reads what it leaves out, and nbgrader where the class is, in the folders that the hub names."""
     settings = hub_settings(monkeypatch)
-    monkeypatch.setattr(Path, "expanduser", lambda path: Path(str(path).replace("~", "/home/")))
+    monkeypatch.setattr(Path, "expanduser", lambda path: Path(str(path).replace("~", "/people/")))
     for name in ("teacher", "ada"):
         spawner = SimpleNamespace(user=SimpleNamespace(name=name))
         folders = [Path(one) for one in settings.Spawner.environment["JUPYTER_CONFIG_PATH"](spawner).split(":")]
@@ -243,7 +243,7 @@ def test_only_a_teacher_gets_the_formgrader(monkeypatch):
         assert ("@jupyter/nbgrader:formgrader" in left_out) == (name == "ada")
         assert "@jupyter/nbgrader:assignment-list" not in left_out
         assert [one.name for one in folders] == (["student"] if name == "ada" else ["class", "teacher"])
-        assert name == "ada" or folders[0] == Path("/home/teacher/class")
+        assert name == "ada" or folders[0] == Path("/people/teacher/class")
 
 
 def hub_settings(monkeypatch):

@@ -81,7 +81,7 @@ FAR = "# Far\n\n## First\n\n$$\na\n$$ (eq-far-a)\n\n## Second\n\n$$\nb\n$$ (eq-f
 FAR += ' "($s$, $t$)": $u$ or $v$-th.'
 ROWS = [{"what": "a race", "sizes": "B 1", "unit": "ms", "ours": 20.0, "peer": 30.0, "peer_name": "theirs",
          "ratio": 1.5, "spread": [1.4, 1.6], "goal": "≥ 2", "reached": False, "notes": ["a note"],
-         "profile": {"ours": {"softmax": 0.25, "other": 0.019}}},
+         "profile": {"ourModel": {"softmax": 0.25, "other": 0.019}}},
         {"what": "alone", "sizes": "B 2", "unit": "s", "ours": 3.0, "goal": None, "notes": []}]  # fmt: skip
 
 
@@ -182,7 +182,7 @@ def test_assignments_can_be_got(pages):
 def test_solutions_are_folded_and_hidden_tests_are_not_there(pages):
     folded = pages["index"].select("details")
     assert [part.summary.get_text(strip=True) for part in folded] == [
-        "Part 1 · Doors:door", "Part 2 · Windows:window", "Part 2 · Windows: in your own words"]  # fmt: skip
+        "Part 1 · Doors ·door", "Part 2 · Windows ·window", "Part 2 · Windows · in your own words"]  # fmt: skip
     assert folded[0].pre.get_text() == 'def door(x):\n    """Opens `x`."""\n    return x + 1\n'
     assert folded[2].select_one(".math") and not any(part.has_attr("open") for part in folded)
     assert "secret" not in pages["index"].get_text()
@@ -193,7 +193,7 @@ def test_what_was_raced(pages):
     rows = [[cell.replace("\N{NO-BREAK SPACE}", "~") for cell in row] for row in table(pages["index"], 2)]
     assert rows == [["1", "a race", "B 1", "20.0 ms", "30.0 ms", "1.50 (1.40~to~1.60)", "≥~2", "no"],
                     ["2", "alone", "B 2", "3.00 s", "–", "–", "–", "–"]]  # fmt: skip
-    assert table(pages["index"], 3) == [["1", "ours", "softmax 25\N{NO-BREAK SPACE}%"]]
+    assert table(pages["index"], 3) == [["1", "our\N{ZERO WIDTH SPACE}Model", "softmax 25\N{NO-BREAK SPACE}%"]]
     notes = [item.get_text(strip=True) for item in pages["index"].select("ol li")]
     assert notes == ["peer: theirs; a note", "peer: none"]
 

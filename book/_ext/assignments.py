@@ -40,9 +40,9 @@ class Solutions(SphinxDirective):
             part = next((found[0] for found in re.findall(PART, cell.source, flags=re.MULTILINE)), part)
             if "answer" in cell.metadata:
                 code = re.sub(r"\n *### (BEGIN|END) SOLUTION", "", cell.source)
-                lines += dropdown(f"{part}: `{cell.metadata['answer']}`", f"```python\n{code}\n```")
+                lines += dropdown(f"{part} · `{cell.metadata['answer']}`", f"```python\n{code}\n```")
             elif "written" in cell.metadata:
-                lines += dropdown(f"{part}: in your own words", cell.source)
+                lines += dropdown(f"{part} · in your own words", cell.source)
         return self.parse_text_to_nodes("\n".join(lines))
 
 

@@ -27,7 +27,7 @@ book: $(READY)
 	@echo "To serve it: $(BIN)/python -m http.server --directory _build/html 8000"
 
 pdf: $(READY)
-	@$(BIN)/python -m tools.pdf
+	@$(BIN)/python -m tools.book.pdf
 
 # One notebook or test file a worker; one thread each, so that two workers share two cores.
 test: export OMP_NUM_THREADS = 1
@@ -50,12 +50,12 @@ notebooks: $(READY)
 CLASS ?= _build/classroom
 ASSIGNMENT ?= A1
 grade: $(READY)
-	@test "$(CLASS)" != _build/classroom || $(BIN)/python -m tools.assignments samples $(CLASS)
-	@$(BIN)/python -m tools.grading grade "$(CLASS)" $(ASSIGNMENT) $(if $(SEED),--seed $(SEED)) $(if $(DUE),--due "$(DUE)")
+	@test "$(CLASS)" != _build/classroom || $(BIN)/python -m tools.classroom.assignments samples $(CLASS)
+	@$(BIN)/python -m tools.classroom.grading grade "$(CLASS)" $(ASSIGNMENT) $(if $(SEED),--seed $(SEED)) $(if $(DUE),--due "$(DUE)")
 
 # After the answers in words were graded by hand: the feedback and the CSV file again.
 feedback: $(READY)
-	@$(BIN)/python -m tools.grading export "$(CLASS)" $(ASSIGNMENT)
+	@$(BIN)/python -m tools.classroom.grading export "$(CLASS)" $(ASSIGNMENT)
 
 bench: $(READY)
 	@$(BIN)/python -m mmcourse bench

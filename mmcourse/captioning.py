@@ -19,7 +19,7 @@ from torch import nn
 from mmcourse import decoding
 from mmcourse.data.drawings import nouns
 from mmcourse.data.language import noun_words
-from mmcourse.pictures import load_picture
+from mmcourse.data.pictures import load_picture
 from mmcourse.transformer import Decoder, Encoder, sinusoidal_positions
 from mmcourse.vision import ConvEncoder, to_pixels
 
@@ -52,8 +52,20 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
 
     low_confidence = 0.5
 
-    def __init__(self, vocabulary, width=128, heads=4, encoder_layers=1, decoder_layers=2, image_size=64,
-                 channels=(32, 64, 128), blocks=(0, 1, 2), dropout=0.0, max_length=28, blind=False):
+    def __init__(
+        self,
+        vocabulary,
+        width=128,
+        heads=4,
+        encoder_layers=1,
+        decoder_layers=2,
+        image_size=64,
+        channels=(32, 64, 128),
+        blocks=(0, 1, 2),
+        dropout=0.0,
+        max_length=28,
+        blind=False,
+    ):
         super().__init__()
         self.words = SPECIAL + list(vocabulary)
         self.ids = {word: number for number, word in enumerate(self.words)}
@@ -86,7 +98,9 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
                 return super(Captioner, kind).from_pretrained(folder, **options)
         except Exception as error:  # those of several libraries
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ValueError(f"cannot load the captioner {str(name)!r} ({reason}): expected {KNOWN}") from error
+            raise ValueError(
+                f"cannot load the captioner {str(name)!r} ({reason}): expected {KNOWN}"
+            ) from error
 
     def encode(self, images):
         """Turn uint8 pictures (B, H, W, 3) into the memory (B, N, D) that the decoder looks at."""
@@ -102,8 +116,10 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         cache = {} if cache is None else cache
         past = cache.get("length", 0)
         cache["length"] = past + tokens.shape[1]
-        x = self.embedding(tokens) + self.positions[:, past:cache["length"]]
-        x = self.decoder(x, memory, cache=cache.setdefault("decoder", {}), return_weights=return_weights)
+        x = self.embedding(tokens) + self.positions[:, past : cache["length"]]
+        x = self.decoder(
+            x, memory, cache=cache.setdefault("decoder", {}), return_weights=return_weights
+        )
         return (self.output(x[0]), x[1]) if return_weights else self.output(x)
 
     def forward(self, images, tokens):
@@ -112,7 +128,11 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
 
     def tokenize(self, text):
         """Ids of a caption's words, between START and END. A longer caption than the model can write is cut."""
-        return [START, *(self.ids.get(word, UNKNOWN) for word in text.split()[:self.max_length - 1]), END]
+        return [
+            START,
+            *(self.ids.get(word, UNKNOWN) for word in text.split()[: self.max_length - 1]),
+            END,
+        ]
 
     def collate(self, scenes):
         """A training batch of scenes: pictures, what lies in each cell, and one of the five captions of each.
@@ -120,10 +140,18 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         Those without a description (the crowds of :class:`~mmcourse.data.practice.Practice`) come last, uncaptioned.
         """
         scenes = sorted(scenes, key=lambda scene: scene.description is None)
-        chosen = [torch.tensor(self.tokenize(s.captions[crc32(s.key.encode()) % 5])) for s in scenes if s.description]
+        chosen = [
+            torch.tensor(self.tokenize(s.captions[crc32(s.key.encode()) % 5]))
+            for s in scenes
+            if s.description
+        ]
         tokens = nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=PAD)
         cells = torch.stack([cell_nouns(scene, self.eye.stride) for scene in scenes])
-        return {"images": torch.from_numpy(np.stack([s.image for s in scenes])), "tokens": tokens, "cells": cells}
+        return {
+            "images": torch.from_numpy(np.stack([s.image for s in scenes])),
+            "tokens": tokens,
+            "cells": cells,
+        }
 
     def loss(self, batch):
         """The sum of the two :meth:`terms`."""
@@ -136,11 +164,16 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         """
         pixels, tokens = to_pixels(batch["images"]).to(self.places.device), batch["tokens"]
         seen = self.eye(restyle(pixels) if self.training else pixels)
-        logits = self.decode(self.read(seen[:len(tokens)]), tokens[:, :-1])
+        logits = self.decode(self.read(seen[: len(tokens)]), tokens[:, :-1])
         words = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD)
         rarity = torch.ones(self.grid.out_features, device=pixels.device)
         rarity[0] = 0.1  # most cells are empty
-        return torch.stack([words, F.cross_entropy(self.grid(seen).flatten(0, 1), batch["cells"].flatten(), rarity)])
+        return torch.stack(
+            [
+                words,
+                F.cross_entropy(self.grid(seen).flatten(0, 1), batch["cells"].flatten(), rarity),
+            ]
+        )
 
     def counts(self, batch):
         """Over how much the two :meth:`terms` are means: words, and cells, of which an empty one counts a tenth."""
@@ -155,7 +188,9 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
         :mod:`mmcourse.decoding`. Raises ValueError for another strategy or for what is not a picture.
         """
         many = isinstance(image, list)
-        captions = self.write(self.encode(self.load(image if many else [image])), strategy, beams, **options)
+        captions = self.write(
+            self.encode(self.load(image if many else [image])), strategy, beams, **options
+        )
         return captions if many else captions[0]
 
     def load(self, pictures):
@@ -166,23 +201,45 @@ class Captioner(nn.Module, PyTorchModelHubMixin):
     def write(self, memory, strategy="beam", beams=4, **options):
         """A Caption for each row of a memory (B, N, D); arguments and errors are those of :meth:`caption`."""
         options = options | {"beams": beams} if strategy == "beam" else options
-        write = {"beam": decoding.beam_search, "greedy": decoding.greedy, "sample": decoding.sample}.get(strategy)
+        write = {
+            "beam": decoding.beam_search,
+            "greedy": decoding.greedy,
+            "sample": decoding.sample,
+        }.get(strategy)
         if write is None:
             raise ValueError(f"unknown strategy {strategy!r}: choose beam, greedy or sample")
         start = torch.full((len(memory),), START, device=memory.device)
-        generated = write(lambda tokens, cache: self.decode(memory, tokens, cache=cache)[:, -1],
-                          start, end=END, max_length=self.max_length, **options)
-        return [self.explain(memory[row:row + 1], ids, float(generated.log_prob[row]))
-                for row, ids in enumerate(generated.tokens)]
+        generated = write(
+            lambda tokens, cache: self.decode(memory, tokens, cache=cache)[:, -1],
+            start,
+            end=END,
+            max_length=self.max_length,
+            **options,
+        )
+        return [
+            self.explain(memory[row : row + 1], ids, float(generated.log_prob[row]))
+            for row, ids in enumerate(generated.tokens)
+        ]
 
     def explain(self, memory, ids, log_prob):
         """The Caption of the words ``ids``: one pass over all of them gives attention and probabilities."""
-        tokens = torch.tensor([[START, *ids]], device=memory.device)[:, :self.max_length]
+        tokens = torch.tensor([[START, *ids]], device=memory.device)[:, : self.max_length]
         logits, attention = self.decode(memory, tokens, return_weights=True)
         words = [self.words[number] for number in ids]
         named = [place for place, word in enumerate(words) if word in noun_words()]
-        sure = logits[0, named].softmax(-1)[:, sorted({ids[place] for place in named})].sum(-1).tolist()
-        return Caption(" ".join(words), log_prob, [*words, SPECIAL[END]], attention[0].cpu(), min(sure, default=0.0))
+        sure = (
+            logits[0, named]
+            .softmax(-1)[:, sorted({ids[place] for place in named})]
+            .sum(-1)
+            .tolist()
+        )
+        return Caption(
+            " ".join(words),
+            log_prob,
+            [*words, SPECIAL[END]],
+            attention[0].cpu(),
+            min(sure, default=0.0),
+        )
 
 
 class PhotographCaptioner(Captioner):
@@ -194,18 +251,40 @@ class PhotographCaptioner(Captioner):
 
     low_confidence = 0.25  # of the mean word; not calibrated
 
-    def __init__(self, vocabulary, encoder, width=256, heads=8, encoder_layers=1, decoder_layers=3, dropout=0.3,
-                 max_length=30, fine_tune=False, fingerprint=None):
+    def __init__(
+        self,
+        vocabulary,
+        encoder,
+        width=256,
+        heads=8,
+        encoder_layers=1,
+        decoder_layers=3,
+        dropout=0.3,
+        max_length=30,
+        fine_tune=False,
+        fingerprint=None,
+    ):
         from mmcourse.photographs import load_encoder
 
-        super().__init__(vocabulary, width, heads, encoder_layers, decoder_layers, dropout=dropout,
-                         max_length=max_length)
+        super().__init__(
+            vocabulary,
+            width,
+            heads,
+            encoder_layers,
+            decoder_layers,
+            dropout=dropout,
+            max_length=max_length,
+        )
         sight = load_encoder(encoder)
         if fingerprint not in (None, sight.fingerprint):
-            raise ValueError(f"the encoder {encoder!r} is not the one it was trained with: weights or preprocessing "
-                             f"have the fingerprint {sight.fingerprint}, expected {fingerprint}")
+            raise ValueError(
+                f"the encoder {encoder!r} is not the one it was trained with: weights or preprocessing "
+                f"have the fingerprint {sight.fingerprint}, expected {fingerprint}"
+            )
         self._hub_mixin_config["fingerprint"] = sight.fingerprint
-        self.sight = sight if fine_tune else [sight.requires_grad_(False)]  # what is in a list is no part of the model
+        self.sight = (
+            sight if fine_tune else [sight.requires_grad_(False)]
+        )  # what is in a list is no part of the model
         with torch.no_grad():
             cells, channels = sight(torch.zeros(1, 3, sight.size, sight.size)).shape[1:]
         self.image_size = sight.size
@@ -236,12 +315,17 @@ class PhotographCaptioner(Captioner):
         """A training batch of pairs: what :meth:`encode` takes for a picture, and a caption."""
         inputs, captions = zip(*samples, strict=True)
         tokens = [torch.tensor(self.tokenize(text)) for text in captions]
-        return {"inputs": torch.stack(inputs),
-                "tokens": nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=PAD)}
+        return {
+            "inputs": torch.stack(inputs),
+            "tokens": nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=PAD),
+        }
 
     def terms(self, batch):
         """Mean cross-entropy of the next word. A word outside the vocabulary is read, but never to be written."""
-        logits, targets = self.decode(self.encode(batch["inputs"]), batch["tokens"][:, :-1]), batch["tokens"][:, 1:]
+        logits, targets = (
+            self.decode(self.encode(batch["inputs"]), batch["tokens"][:, :-1]),
+            batch["tokens"][:, 1:],
+        )
         targets = targets.masked_fill(targets == UNKNOWN, PAD)
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)[None]
 
@@ -258,7 +342,11 @@ class PhotographCaptioner(Captioner):
 
 def read_config(name, **options):
     """What ``config.json`` holds in a folder or on the hub; ``options`` are those of a download."""
-    file = Path(name) / "config.json" if Path(name).is_dir() else hf_hub_download(str(name), "config.json", **options)
+    file = (
+        Path(name) / "config.json"
+        if Path(name).is_dir()
+        else hf_hub_download(str(name), "config.json", **options)
+    )
     return json.loads(Path(file).read_text(encoding="utf-8"))
 
 
@@ -268,17 +356,22 @@ def grid_positions(side, width):
     They are as strong as what is seen, else nothing learns left from right.
     """
     table = sinusoidal_positions(side, width // 2)
-    return nn.Parameter(torch.cat([table.repeat_interleave(side, 0), table.repeat(side, 1)], -1)[None])
+    return nn.Parameter(
+        torch.cat([table.repeat_interleave(side, 0), table.repeat(side, 1)], -1)[None]
+    )
 
 
 def restyle(pixels):
     """Redraw pictures (B, 3, H, W) as other artists might: each lighter or darker, sharper or softer, some outlined."""
+
     def between(low, high):
         return torch.empty(len(pixels), 1, 1, 1, device=pixels.device).uniform_(low, high)
 
     detail = pixels - F.avg_pool2d(pixels, 3, 1, 1, count_include_pad=False)
     outline = detail.abs().amax(1, keepdim=True) * between(-1.5, 1.5).relu()
-    return (pixels + between(-0.8, 1.2) * detail - outline) * between(0.8, 1.2) + between(-0.15, 0.15)
+    return (pixels + between(-0.8, 1.2) * detail - outline) * between(0.8, 1.2) + between(
+        -0.15, 0.15
+    )
 
 
 def cell_nouns(scene, stride):

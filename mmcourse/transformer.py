@@ -12,8 +12,12 @@ def sinusoidal_positions(length, width):
     Row :math:`p` has :math:`\sin(p / 10000^{2i/D})` in column :math:`2i`, its cosine in the next. Odd: ValueError.
     """
     if width % 2:
-        raise ValueError(f"width must be even, because sines and cosines come in pairs, got {width}. Use {width + 1}.")
-    angle = torch.arange(length)[:, None].double() / 10000 ** (torch.arange(0, width, 2).double() / width)
+        raise ValueError(
+            f"width must be even, because sines and cosines come in pairs, got {width}. Use {width + 1}."
+        )
+    angle = torch.arange(length)[:, None].double() / 10000 ** (
+        torch.arange(0, width, 2).double() / width
+    )
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2).to(torch.get_default_dtype())
 
 
@@ -21,7 +25,9 @@ class FeedForward(nn.Sequential):
     """Two linear layers with a GELU between them, at every position alone: ``(..., D)`` to ``(..., D)``."""
 
     def __init__(self, width, hidden, dropout=0.0):
-        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width))
+        super().__init__(
+            nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width)
+        )
 
 
 class EncoderLayer(nn.Module):
@@ -68,15 +74,21 @@ class DecoderLayer(nn.Module):
         ``cache`` is a dict, empty at first: ``x`` continues the ``x`` of the earlier calls, and ``mask`` covers both.
         With ``return_weights`` also return the cross-attention weights ``(B, H, T, S)``.
         """
-        own, cross = (None if cache is None else cache.setdefault(name, {}) for name in ("self", "cross"))
+        own, cross = (
+            None if cache is None else cache.setdefault(name, {}) for name in ("self", "cross")
+        )
         if self.norm_first:
             x = x + self.dropout(self.attention(self.norm1(x), mask=mask, causal=True, cache=own))
-            update, weights = self.cross_attention(self.norm2(x), memory, memory_mask, cache=cross, return_weights=True)
+            update, weights = self.cross_attention(
+                self.norm2(x), memory, memory_mask, cache=cross, return_weights=True
+            )
             x = x + self.dropout(update)
             x = x + self.dropout(self.feed_forward(self.norm3(x)))
         else:
             x = self.norm1(x + self.dropout(self.attention(x, mask=mask, causal=True, cache=own)))
-            update, weights = self.cross_attention(x, memory, memory_mask, cache=cross, return_weights=True)
+            update, weights = self.cross_attention(
+                x, memory, memory_mask, cache=cross, return_weights=True
+            )
             x = self.norm2(x + self.dropout(update))
             x = self.norm3(x + self.dropout(self.feed_forward(x)))
         return (x, weights) if return_weights else x
@@ -87,7 +99,9 @@ class Encoder(nn.Module):
 
     def __init__(self, layers, width, heads, hidden=None, dropout=0.0, *, eps=1e-5):
         super().__init__()
-        self.layers = nn.ModuleList(EncoderLayer(width, heads, hidden, dropout, eps=eps) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            EncoderLayer(width, heads, hidden, dropout, eps=eps) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(width, eps)
 
     def forward(self, x, mask=None, return_weights=False):
@@ -104,7 +118,9 @@ class Decoder(nn.Module):
 
     def __init__(self, layers, width, heads, hidden=None, dropout=0.0):
         super().__init__()
-        self.layers = nn.ModuleList(DecoderLayer(width, heads, hidden, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            DecoderLayer(width, heads, hidden, dropout) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x, memory, mask=None, memory_mask=None, *, cache=None, return_weights=False):

@@ -17,10 +17,14 @@ def to_pixels(images):
     """
     images = images if isinstance(images, torch.Tensor) else torch.tensor(np.asarray(images))
     if images.dtype != torch.uint8:
-        raise TypeError(f"images must be uint8, values 0 to 255, got {images.dtype}. Try (255 * x).astype('uint8').")
+        raise TypeError(
+            f"images must be uint8, values 0 to 255, got {images.dtype}. Try (255 * x).astype('uint8')."
+        )
     if images.dim() != 4 or images.shape[-1] != 3:
-        raise ValueError(f"images must be (B, H, W, 3), got {tuple(images.shape)}. "
-                         "Pass one picture as image[None], and a grey or transparent one converted to RGB.")
+        raise ValueError(
+            f"images must be (B, H, W, 3), got {tuple(images.shape)}. "
+            "Pass one picture as image[None], and a grey or transparent one converted to RGB."
+        )
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -34,14 +38,20 @@ class PatchEmbedding(nn.Module):
     def __init__(self, image_size, patch, width, channels=3):
         super().__init__()
         if patch < 1 or image_size % patch:
-            raise ValueError(f"patch must divide image_size, got patch {patch} and image_size {image_size}.")
+            raise ValueError(
+                f"patch must divide image_size, got patch {patch} and image_size {image_size}."
+            )
         self.shape, self.patches = (channels, image_size, image_size), (image_size // patch) ** 2
         self.projection = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
 
     def forward(self, images):
         if images.shape[1:] != self.shape:
-            raise ValueError(f"images must be (B, {str(self.shape)[1:]}, got {tuple(images.shape)}. Resize them first.")
-        return self.projection(images).flatten(2).transpose(1, 2)  # (B, D, rows, columns) to (B, N, D)
+            raise ValueError(
+                f"images must be (B, {str(self.shape)[1:]}, got {tuple(images.shape)}. Resize them first."
+            )
+        return (
+            self.projection(images).flatten(2).transpose(1, 2)
+        )  # (B, D, rows, columns) to (B, N, D)
 
 
 class VisionTransformer(nn.Module):
@@ -50,7 +60,9 @@ class VisionTransformer(nn.Module):
     Maps ``(B, channels, H, W)`` to ``(B, 1 + N, D)`` as ``transformers.ViTModel`` does: the norms' epsilon is 1e-12.
     """
 
-    def __init__(self, image_size, patch, width, layers, heads, hidden=None, dropout=0.0, channels=3):
+    def __init__(
+        self, image_size, patch, width, layers, heads, hidden=None, dropout=0.0, channels=3
+    ):
         super().__init__()
         self.patches = PatchEmbedding(image_size, patch, width, channels)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -71,8 +83,17 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels):
         super().__init__()
-        self.change = nn.Sequential(*(layer for _ in range(2) for layer in (
-            nn.GroupNorm(8, channels), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1))))
+        self.change = nn.Sequential(
+            *(
+                layer
+                for _ in range(2)
+                for layer in (
+                    nn.GroupNorm(8, channels),
+                    nn.GELU(),
+                    nn.Conv2d(channels, channels, 3, padding=1),
+                )
+            )
+        )
 
     def forward(self, x):
         return x + self.change(x)
@@ -89,12 +110,22 @@ class ConvEncoder(nn.Module):
         super().__init__()
         stages, self.stride = [], 2 ** len(channels)
         for before, after, depth in zip((3, *channels[:-1]), channels, blocks, strict=True):
-            stages += [nn.Conv2d(before, after, 5 if before == 3 else 3, stride=2, padding=2 if before == 3 else 1)]
+            stages += [
+                nn.Conv2d(
+                    before,
+                    after,
+                    5 if before == 3 else 3,
+                    stride=2,
+                    padding=2 if before == 3 else 1,
+                )
+            ]
             stages += [ResidualBlock(after) for _ in range(depth)]
         self.stages = nn.Sequential(*stages, nn.GroupNorm(8, channels[-1]), nn.GELU())
         self.projection = nn.Linear(channels[-1], width)
 
     def forward(self, images):
         if images.shape[-1] % self.stride or images.shape[-2] % self.stride:
-            raise ValueError(f"height and width must be multiples of {self.stride}, got {tuple(images.shape[-2:])}.")
+            raise ValueError(
+                f"height and width must be multiples of {self.stride}, got {tuple(images.shape[-2:])}."
+            )
         return self.projection(self.stages(images).flatten(2).transpose(1, 2))

@@ -5,21 +5,36 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import close, copy_attention, past, randomise, some
 from torch import nn
 
 from mmcourse.attention import MultiHeadAttention, scaled_dot_product_attention
+from tests.helpers import close, copy_attention, past, randomise, some
 
-SHAPES = [(1, 1, 1, 3, 1), (2, 5, 7, 15, 3), (3, 8, 4, 20, 5), (2, 6, 6, 128, 2)]  # B, T, S, D, H: heads of 3, 5, 4, 64
-LEADING = [((), 3, 4, 5, 2), ((2,), 7, 1, 3, 6), ((2, 3), 5, 9, 7, 7), ((1, 2), 9, 5, 64, 1)]  # leading, T, S, d_k, d_v
+SHAPES = [
+    (1, 1, 1, 3, 1),
+    (2, 5, 7, 15, 3),
+    (3, 8, 4, 20, 5),
+    (2, 6, 6, 128, 2),
+]  # B, T, S, D, H: heads of 3, 5, 4, 64
+LEADING = [
+    ((), 3, 4, 5, 2),
+    ((2,), 7, 1, 3, 6),
+    ((2, 3), 5, 9, 7, 7),
+    ((1, 2), 9, 5, 64, 1),
+]  # leading, T, S, d_k, d_v
 MASKS = ["none", "square", "padding", "causal", "causal and padding"]
 
 pytestmark = pytest.mark.usefixtures("double")
 
 
 def test_three_quarters_by_hand():
-    query = torch.tensor([[2 * math.log(3), 0, 0, 0]])  # two halves the logarithm, so the scores are ln 3 and 0
-    key, value = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]), torch.tensor([[8.0, 0.0], [0.0, 4.0]])
+    query = torch.tensor(
+        [[2 * math.log(3), 0, 0, 0]]
+    )  # two halves the logarithm, so the scores are ln 3 and 0
+    key, value = (
+        torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]),
+        torch.tensor([[8.0, 0.0], [0.0, 4.0]]),
+    )
     output, weights = scaled_dot_product_attention(query, key, value, return_weights=True)
     close(weights, torch.tensor([[0.75, 0.25]]))
     close(output, torch.tensor([[6.0, 1.0]]))
@@ -28,14 +43,21 @@ def test_three_quarters_by_hand():
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize(("leading", "T", "S", "d_k", "d_v"), LEADING)
 def test_equals_torch(leading, T, S, d_k, d_v, kind):
-    inputs = [torch.randn(*leading, *shape, requires_grad=True) for shape in [(T, d_k), (S, d_k), (S, d_v)]]
+    inputs = [
+        torch.randn(*leading, *shape, requires_grad=True)
+        for shape in [(T, d_k), (S, d_k), (S, d_v)]
+    ]
     mask = {"square": some(*leading, T, S), "padding": some(*leading, 1, S)}.get(kind.split()[-1])
     allowed = mask
     if "causal" in kind:
         allowed = past(T, S) if mask is None else mask & past(T, S)
-    reached = torch.ones(T, 1, dtype=torch.bool) if allowed is None else allowed.any(-1, keepdim=True)
+    reached = (
+        torch.ones(T, 1, dtype=torch.bool) if allowed is None else allowed.any(-1, keepdim=True)
+    )
     theirs = F.scaled_dot_product_attention(*inputs, attn_mask=allowed).nan_to_num() * reached
-    ours, weights = scaled_dot_product_attention(*inputs, mask, causal="causal" in kind, return_weights=True)
+    ours, weights = scaled_dot_product_attention(
+        *inputs, mask, causal="causal" in kind, return_weights=True
+    )
     close(ours, theirs)
     close(weights @ inputs[2], theirs)
     for mine, other in zip(torch.autograd.grad(ours.square().sum(), inputs),
@@ -62,7 +84,9 @@ def test_causal_without_a_mask_is_torch_is_causal():
 
 
 def test_the_lowest_visible_score_still_wins_over_a_hidden_one():
-    key = torch.tensor([[-1e200], [1.0], [-1e200]])  # a mask that only subtracts 1e9 would fail here
+    key = torch.tensor(
+        [[-1e200], [1.0], [-1e200]]
+    )  # a mask that only subtracts 1e9 would fail here
     mask = torch.tensor([True, False, True])
     weights = scaled_dot_product_attention(torch.ones(1, 1), key, key, mask, return_weights=True)[1]
     close(weights, torch.tensor([[0.5, 0.0, 0.5]]))
@@ -74,7 +98,12 @@ def test_a_row_that_may_look_nowhere_is_zero_in_both_passes():
     mask[0, 1] = mask[1] = False
     output, weights = scaled_dot_product_attention(*inputs, mask, return_weights=True)
     gradients = torch.autograd.grad((output**3).sum() + (weights**2).sum(), inputs)
-    assert not output[0, 1].any() and not output[1].any() and not weights[0, 1].any() and not weights[1].any()
+    assert (
+        not output[0, 1].any()
+        and not output[1].any()
+        and not weights[0, 1].any()
+        and not weights[1].any()
+    )
     close(weights[0, [0, 2, 3]].sum(-1), torch.ones(3))
     assert all(gradient.isfinite().all() and not gradient[1].any() for gradient in gradients)
     assert not gradients[0][0, 1].any() and gradients[0][0, 0].all()
@@ -82,7 +111,9 @@ def test_a_row_that_may_look_nowhere_is_zero_in_both_passes():
 
 def test_more_targets_than_sources_leave_the_first_targets_blind():
     value = torch.randn(2, 3)
-    output, weights = scaled_dot_product_attention(torch.randn(5, 3), value, value, causal=True, return_weights=True)
+    output, weights = scaled_dot_product_attention(
+        torch.randn(5, 3), value, value, causal=True, return_weights=True
+    )
     assert not weights[:3].any() and not output[:3].any()
     close(output[3], value[0])
     assert weights[4].all()
@@ -90,14 +121,18 @@ def test_more_targets_than_sources_leave_the_first_targets_blind():
 
 def test_dropout_drops_weights_and_scales_the_rest():
     query, key = torch.randn(2, 3, 50, 4)
-    output, weights = scaled_dot_product_attention(query, key, torch.eye(50), dropout=0.2, return_weights=True)
+    output, weights = scaled_dot_product_attention(
+        query, key, torch.eye(50), dropout=0.2, return_weights=True
+    )
     close(weights.sum(-1), torch.ones(3, 50))
     kept = output != 0
     assert 0.77 < kept.double().mean() < 0.83
     close(output[kept], weights[kept] / 0.8)
 
 
-@pytest.mark.parametrize("mask", [torch.ones(3, 4), torch.ones(3, 4, dtype=torch.long), [[True] * 4] * 3, "causal"])
+@pytest.mark.parametrize(
+    "mask", [torch.ones(3, 4), torch.ones(3, 4, dtype=torch.long), [[True] * 4] * 3, "causal"]
+)
 def test_a_mask_that_is_not_boolean_says_so(mask):
     got = str(mask.dtype) if isinstance(mask, torch.Tensor) else type(mask).__name__
     with pytest.raises(TypeError, match=rf"torch\.bool tensor, True = may look, got .*{got}\. Try"):
@@ -107,7 +142,9 @@ def test_a_mask_that_is_not_boolean_says_so(mask):
 @pytest.mark.parametrize("shape", [(4, 3), (3,), (2, 3, 4), (3, 5), (0, 4)])
 def test_a_mask_of_the_wrong_shape_says_so(shape):
     with pytest.raises(ValueError) as error:
-        scaled_dot_product_attention(*[torch.ones(n, 2) for n in (3, 4, 4)], torch.ones(shape, dtype=torch.bool))
+        scaled_dot_product_attention(
+            *[torch.ones(n, 2) for n in (3, 4, 4)], torch.ones(shape, dtype=torch.bool)
+        )
     assert "(..., T, S) = (3, 4)" in str(error.value) and f"got {shape}" in str(error.value)
     assert str(error.value).endswith("is passed as mask[:, None, None, :].")
 
@@ -131,7 +168,9 @@ def test_multi_head_attention_equals_torch(B, T, S, D, H, kind, bias):
     copy_attention(ours, theirs)
     query, context = torch.randn(B, T, D), torch.randn(B, S, D)
     if "causal" in kind:
-        context = torch.cat([context, query], 1)  # so that no row is blind, which torch answers with NaN
+        context = torch.cat(
+            [context, query], 1
+        )  # so that no row is blind, which torch answers with NaN
         S = S + T
     mask, attn_mask, padding = masks_for(kind, B, T, S, H)
     if kind == "causal and padding":
@@ -144,7 +183,9 @@ def test_multi_head_attention_equals_torch(B, T, S, D, H, kind, bias):
     assert torch.equal(ours(query, context, mask, causal="causal" in kind), output)
     close(ours(query), theirs(query, query, query)[0])
     names = {f"{part}.weight" for part in ("query", "key", "value", "output")}
-    assert set(ours.state_dict()) == names | ({name.replace("weight", "bias") for name in names} if bias else set())
+    assert set(ours.state_dict()) == names | (
+        {name.replace("weight", "bias") for name in names} if bias else set()
+    )
 
 
 def test_bias_is_there_unless_refused_and_dropout_is_not():
@@ -195,8 +236,12 @@ def test_padding_changes_nothing(layer):
 
 def test_permutations(layer):
     x, context, order = torch.randn(2, 5, 6), torch.randn(2, 5, 6), torch.tensor([3, 0, 4, 1, 2])
-    close(layer(x[:, order]), layer(x)[:, order])  # equivariant: permuted tokens give permuted outputs
-    close(layer(x, context[:, order]), layer(x, context))  # invariant: the order of the sources does not matter
+    close(
+        layer(x[:, order]), layer(x)[:, order]
+    )  # equivariant: permuted tokens give permuted outputs
+    close(
+        layer(x, context[:, order]), layer(x, context)
+    )  # invariant: the order of the sources does not matter
     assert (layer(x[:, order], causal=True) - layer(x, causal=True)[:, order]).abs().max() > 1e-3
 
 
@@ -218,7 +263,10 @@ def test_without_a_batch(layer):
 def test_stays_on_the_device_of_its_inputs():
     inputs = torch.ones(3, 4, 2, device="meta")  # a device without numbers, which every machine has
     assert scaled_dot_product_attention(*inputs, causal=True).device.type == "meta"
-    assert scaled_dot_product_attention(*inputs, inputs[0, :, :1] > 0, causal=True).device.type == "meta"
+    assert (
+        scaled_dot_product_attention(*inputs, inputs[0, :, :1] > 0, causal=True).device.type
+        == "meta"
+    )
 
 
 @pytest.mark.parametrize("sizes", [[1] * 7, [3, 1, 3], [1, 5, 1], [7]])

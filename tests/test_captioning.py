@@ -13,7 +13,7 @@ from mmcourse.captioning import END, PAD, SHIPPED, START, UNKNOWN, Captioner, ce
 from mmcourse.data import EmojiScenes, Practice
 from mmcourse.data.drawings import nouns
 from mmcourse.data.language import vocabulary
-from mmcourse.metrics import fact_scores
+from mmcourse.evaluation.captions import fact_scores
 from mmcourse.transformer import sinusoidal_positions
 
 TRAIN = EmojiScenes("train")
@@ -70,15 +70,17 @@ def test_rows_do_not_see_one_another(model):
     tokens = torch.randint(4, 50, (3, 6))
     together, pictures = model(images(3), tokens), images(3)
     for row in range(3):
-        alone = model(pictures[row:row + 1], tokens[row:row + 1])
-        torch.testing.assert_close(together[row:row + 1], alone, atol=1e-5, rtol=1e-5)
+        alone = model(pictures[row : row + 1], tokens[row : row + 1])
+        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_the_picture_matters_except_to_the_blind():
     tokens = torch.randint(4, 50, (1, 6))
     first, second = images(2)[:1], images(2)[1:]
     assert (tiny()(first, tokens) - tiny()(second, tokens)).abs().amax() > 1e-4
-    torch.testing.assert_close(tiny(blind=True)(first, tokens), tiny(blind=True)(second, tokens), atol=0, rtol=0)
+    torch.testing.assert_close(
+        tiny(blind=True)(first, tokens), tiny(blind=True)(second, tokens), atol=0, rtol=0
+    )
 
 
 def test_the_cache_changes_nothing(model):
@@ -86,7 +88,9 @@ def test_the_cache_changes_nothing(model):
     cache, parts = {}, []
     for start, stop in ((0, 3), (3, 4), (4, 9)):
         parts.append(model.decode(memory, tokens[:, start:stop], cache=cache))
-    torch.testing.assert_close(torch.cat(parts, 1), model.decode(memory, tokens), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        torch.cat(parts, 1), model.decode(memory, tokens), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_tokens_of_a_caption(model):
@@ -102,7 +106,11 @@ def test_a_batch(model):
     assert batch["images"].shape == (8, 64, 64, 3) and batch["cells"].shape == (8, 64)
     for row, scene in zip(batch["tokens"].tolist(), scenes, strict=True):
         words = [model.words[number] for number in row if number != PAD]
-        assert " ".join(words[1:-1]) in scene.captions and words[0] == "<start>" and words[-1] == "<end>"
+        assert (
+            " ".join(words[1:-1]) in scene.captions
+            and words[0] == "<start>"
+            and words[-1] == "<end>"
+        )
     assert len({tuple(row) for row in batch["tokens"].tolist()}) == 8
 
 
@@ -124,7 +132,11 @@ def test_cells_hold_what_covers_their_middle():
         for row in range(8):
             for column in range(8):
                 x, y = 8 * column + 4, 8 * row + 4
-                inside = [t.noun for t in scene.objects if t.box[0] < x < t.box[2] and t.box[1] < y < t.box[3]]
+                inside = [
+                    t.noun
+                    for t in scene.objects
+                    if t.box[0] < x < t.box[2] and t.box[1] < y < t.box[3]
+                ]
                 on_edge = any(x in t.box[::2] or y in t.box[1::2] for t in scene.objects)
                 assert on_edge or names[grid[row, column]] == (inside[0] if inside else "nothing")
 
@@ -133,7 +145,9 @@ def test_loss_counts_words_but_not_padding(model):
     batch = model.collate([TRAIN[index] for index in range(6)])
     longer = batch | {"tokens": torch.nn.functional.pad(batch["tokens"], (0, 5), value=PAD)}
     assert model.loss(batch).item() == pytest.approx(model.loss(longer).item(), abs=1e-5)
-    assert model.loss(batch | {"cells": batch["cells"].roll(1, 0)}).item() != pytest.approx(model.loss(batch).item())
+    assert model.loss(batch | {"cells": batch["cells"].roll(1, 0)}).item() != pytest.approx(
+        model.loss(batch).item()
+    )
 
 
 def test_pictures_without_a_caption_count_in_the_cells_alone(model):
@@ -145,7 +159,9 @@ def test_pictures_without_a_caption_count_in_the_cells_alone(model):
         return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD)
 
     fewer = batch | {"tokens": batch["tokens"][:3]}
-    torch.testing.assert_close(model.loss(batch) - words(6), model.loss(fewer) - words(3), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        model.loss(batch) - words(6), model.loss(fewer) - words(3), atol=1e-5, rtol=1e-5
+    )
     assert abs(words(6) - words(3)) > 1e-4
 
 
@@ -167,7 +183,9 @@ def test_restyle_keeps_shape_and_most_of_a_picture():
     torch.manual_seed(0)
     pixels = torch.rand(9, 3, 20, 28) * 2 - 1
     flat = torch.full((4, 3, 8, 8), 0.25)
-    assert restyle(pixels).shape == pixels.shape and not torch.equal(restyle(pixels), restyle(pixels))
+    assert restyle(pixels).shape == pixels.shape and not torch.equal(
+        restyle(pixels), restyle(pixels)
+    )
     assert restyle(flat).std((1, 2, 3)).max() < 1e-6, "a flat picture has no edges to change"
     assert ((restyle(flat) - flat).abs() <= 0.2 * 0.25 + 0.15 + 1e-6).all()
 
@@ -177,7 +195,11 @@ def test_strategies(model, strategy):
     found = model.caption(list(images(3)), strategy)
     assert len(found) == 3
     for caption in found:
-        assert caption.text.split() == caption.tokens[:-1] and caption.log_prob < 0 and 0 <= caption.confidence <= 1
+        assert (
+            caption.text.split() == caption.tokens[:-1]
+            and caption.log_prob < 0
+            and 0 <= caption.confidence <= 1
+        )
 
 
 def test_log_prob_and_attention_are_those_of_teacher_forcing(model):
@@ -186,7 +208,7 @@ def test_log_prob_and_attention_are_those_of_teacher_forcing(model):
     ids = [START, *(model.ids[word] for word in caption.tokens[:-1])]
     ended = len(caption.tokens) - 1 < model.max_length
     targets = ids[1:] + [END] * ended
-    tokens = torch.tensor([ids])[:, :model.max_length]
+    tokens = torch.tensor([ids])[:, : model.max_length]
     logits, attention = model.decode(model.encode(picture[None]), tokens, return_weights=True)
     log_probs = logits[0].log_softmax(-1)[range(len(targets)), targets]
     assert caption.log_prob == pytest.approx(log_probs.sum().item(), abs=1e-4)
@@ -211,12 +233,18 @@ def test_a_captioner_on_the_hub(model, tmp_path, monkeypatch):
     monkeypatch.setattr("mmcourse.captioning.hf_hub_download", download)
     again = Captioner.from_pretrained("somebody/captioner", revision="v2")
     assert again.caption(images(1)[0], "greedy").text == model.caption(images(1)[0], "greedy").text
-    files = ("config.json", "config.json", "model.safetensors")  # our look at it, then the library's
+    files = (
+        "config.json",
+        "config.json",
+        "model.safetensors",
+    )  # our look at it, then the library's
     assert asked == [("somebody/captioner", file, "v2") for file in files]
 
 
 def test_a_captioner_that_cannot_be_loaded(model, tmp_path):
-    with pytest.raises(ValueError, match="there is no captioner 'nowhere': expected scenes, a folder"):
+    with pytest.raises(
+        ValueError, match="there is no captioner 'nowhere': expected scenes, a folder"
+    ):
         Captioner.from_pretrained("nowhere")
     with pytest.raises(ValueError, match="cannot load the captioner"):
         Captioner.from_pretrained(tmp_path / "missing")
@@ -244,8 +272,10 @@ def test_the_shipped_one_is_small():
     assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 8e6
 
 
-@pytest.mark.parametrize("split, precision, recall", [
-    ("val", 0.92, 0.90), ("composition", 0.91, 0.88), ("style", 0.56, 0.56)])
+@pytest.mark.parametrize(
+    "split, precision, recall",
+    [("val", 0.92, 0.90), ("composition", 0.91, 0.88), ("style", 0.56, 0.56)],
+)
 def test_the_shipped_one_states_true_facts(shipped, split, precision, recall):
     """On 300 scenes, about five points below what its card says of 2,000, because 300 are fewer."""
     scenes = [EmojiScenes(split)[index] for index in range(300)]
@@ -265,7 +295,10 @@ def test_beam_search_is_never_worse_than_greedy(shipped):
 def test_confidence_tells_the_unknown_from_the_known(shipped):
     known = [one.confidence for one in shipped.caption(list(images(100)))]
     noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
-    smooth = [np.asarray(Image.fromarray(n[:4, :4]).resize((64, 64), Image.Resampling.BICUBIC)) for n in noise]
+    smooth = [
+        np.asarray(Image.fromarray(n[:4, :4]).resize((64, 64), Image.Resampling.BICUBIC))
+        for n in noise
+    ]
     unknown = [one.confidence for one in shipped.caption([*noise, *smooth])]
     assert np.mean(np.array(known) >= Captioner.low_confidence) > 0.8
     assert np.mean(np.array(unknown) < Captioner.low_confidence) > 0.8

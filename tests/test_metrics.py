@@ -13,7 +13,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 from scipy.stats import hmean
 
 from mmcourse.data.scenes import EmojiScenes
-from mmcourse.metrics import (
+from mmcourse.evaluation.captions import (
     FactScore,
     bleu,
     bleu_counts,
@@ -32,20 +32,35 @@ def corpus(seed, captions, vocabulary, shortest=1):
     rng = random.Random(seed)
 
     def caption(shortest):
-        words = [f"w{int(vocabulary * rng.random() ** 2)}" for _ in range(rng.randint(shortest, 13))]
+        words = [
+            f"w{int(vocabulary * rng.random() ** 2)}" for _ in range(rng.randint(shortest, 13))
+        ]
         return " ".join(words)
 
     references = [[caption(1) for _ in range(rng.randint(1, 5))] for _ in range(captions)]
-    return [rng.choice([rng.choice(r), caption(shortest), f"{r[0]} {r[0]}"]) for r in references], references
+    return [
+        rng.choice([rng.choice(r), caption(shortest), f"{r[0]} {r[0]}"]) for r in references
+    ], references
 
 
-CORPORA = [corpus(0, 1, 3), corpus(1, 2, 4), corpus(2, 7, 6), corpus(3, 40, 12), corpus(4, 60, 300),
-           corpus(5, 25, 5, shortest=0), corpus(6, 3, 2, shortest=0), (["", ""], [["a b c"], ["a"]]),
-           (["a b", "c"], [["d e f"], ["g"]]), (["a a a a a", "b b"], [["a a b a", "a"], ["b", "b a b"]])]
+CORPORA = [
+    corpus(0, 1, 3),
+    corpus(1, 2, 4),
+    corpus(2, 7, 6),
+    corpus(3, 40, 12),
+    corpus(4, 60, 300),
+    corpus(5, 25, 5, shortest=0),
+    corpus(6, 3, 2, shortest=0),
+    (["", ""], [["a b c"], ["a"]]),
+    (["a b", "c"], [["d e f"], ["g"]]),
+    (["a a a a a", "b b"], [["a a b a", "a"], ["b", "b a b"]]),
+]
 
 
 def theirs(scorer, hypotheses, references, **options):
-    found = scorer.compute_score(dict(enumerate(references)), {i: [h] for i, h in enumerate(hypotheses)}, **options)
+    found = scorer.compute_score(
+        dict(enumerate(references)), {i: [h] for i, h in enumerate(hypotheses)}, **options
+    )
     return pytest.approx(found[0], rel=0, abs=1e-12)
 
 
@@ -82,25 +97,35 @@ class TestBleu:
         # 4 of 5 words, 2 of 4 pairs (a red, red car), 1 of 3 triples, no four in a row; 5 words against 6.
         scores = bleu(["a red car the on"], [["there is a red car on"]])
         shorter = math.exp(1 - 6 / 5)
-        assert scores[:3] == pytest.approx([0.8 * shorter, (0.8 * 0.5) ** (1 / 2) * shorter,
-                                            (0.8 * 0.5 / 3) ** (1 / 3) * shorter])
+        assert scores[:3] == pytest.approx(
+            [0.8 * shorter, (0.8 * 0.5) ** (1 / 2) * shorter, (0.8 * 0.5 / 3) ** (1 / 3) * shorter]
+        )
         assert 0 < scores[3] < 1e-3
 
     def test_a_word_counts_at_most_as_often_as_in_one_reference(self):
         # Papineni et al., section 2.1: 2 of the 7 words count.
-        scores = bleu(["the the the the the the the"], [["the cat is on the mat", "there is a cat on the mat"]])
+        scores = bleu(
+            ["the the the the the the the"],
+            [["the cat is on the mat", "there is a cat on the mat"]],
+        )
         assert scores[0] == pytest.approx(2 / 7)
 
     def test_the_closest_reference_gives_the_length_and_of_two_the_shorter(self):
-        assert bleu(["a b c d"], [["a b c d x", "a b c d x y z", "a"]], 1) == pytest.approx([math.exp(1 - 5 / 4)])
+        assert bleu(["a b c d"], [["a b c d x", "a b c d x y z", "a"]], 1) == pytest.approx(
+            [math.exp(1 - 5 / 4)]
+        )
         assert bleu(["a b c d"], [["a b c d x", "a b c"]], 1) == pytest.approx([1.0])
 
     def test_counts_are_summed_over_the_corpus(self):
         assert bleu(["a b c", "x"], [["a b c"], ["y"]], 1) == pytest.approx([3 / 4])
 
     def test_a_perfect_corpus_has_1(self):
-        assert bleu(["a b c d", "e f g h i"], [["a b c d", "z"], ["e f g h i"]]) == pytest.approx([1.0] * 4)
-        assert bleu(["a b c d e"], [["a b c d"]], 1) == pytest.approx([4 / 5])  # longer is not rewarded
+        assert bleu(["a b c d", "e f g h i"], [["a b c d", "z"], ["e f g h i"]]) == pytest.approx(
+            [1.0] * 4
+        )
+        assert bleu(["a b c d e"], [["a b c d"]], 1) == pytest.approx(
+            [4 / 5]
+        )  # longer is not rewarded
 
     def test_orders(self):
         hypotheses, references = CORPORA[3]
@@ -114,8 +139,14 @@ class TestBleu:
         assert bleu([""], [["a b"]]) == pytest.approx([0.0] * 4, abs=1e-12)
 
     def test_counts_by_hand(self):
-        counts = bleu_counts(["a red car the on", "x", ""], [["there is a red car on"], ["y z", "x"], ["a b"]], 3)
-        assert counts.tolist() == [[4, 2, 1, 5, 4, 3, 5, 6], [1, 0, 0, 1, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0, 0, 2]]
+        counts = bleu_counts(
+            ["a red car the on", "x", ""], [["there is a red car on"], ["y z", "x"], ["a b"]], 3
+        )
+        assert counts.tolist() == [
+            [4, 2, 1, 5, 4, 3, 5, 6],
+            [1, 0, 0, 1, 0, 0, 1, 1],
+            [0, 0, 0, 0, 0, 0, 0, 2],
+        ]
 
     @pytest.mark.parametrize("part", [slice(0, 7), slice(20, 21), slice(3, 40, 2)])
     def test_sums_of_counts_are_all_it_needs(self, part):
@@ -163,10 +194,14 @@ class TestCiderD:
     def test_repeating_a_word_does_not_help(self):
         assert cider_d(["a a", "b"], [["a c"], ["d"]]) < cider_d(["a", "b"], [["a c"], ["d"]])
         # Clipped: the product counts one of the three, the norm all three; two words too many.
-        assert cider_d(["a a a", "b"], [["a"], ["c"]]) == pytest.approx(10 / 4 / 3 * math.exp(-4 / 72) / 2)
+        assert cider_d(["a a a", "b"], [["a"], ["c"]]) == pytest.approx(
+            10 / 4 / 3 * math.exp(-4 / 72) / 2
+        )
 
     def test_mean_over_references(self):
-        assert cider_d(["a b c d", "x"], [["a b c d", "e f g h"], ["y"]]) == pytest.approx(10 / 2 / 2)
+        assert cider_d(["a b c d", "x"], [["a b c d", "e f g h"], ["y"]]) == pytest.approx(
+            10 / 2 / 2
+        )
 
     def test_perfect_captions_have_10_and_a_single_image_0(self):
         captions = [f"{i} a{i} b{i} c{i} d{i}" for i in range(5)]
@@ -176,35 +211,60 @@ class TestCiderD:
 
 @pytest.mark.parametrize("metric", [bleu, rouge_l, cider_d])
 class TestErrors:
-    @pytest.mark.parametrize(("hypotheses", "references"), [("a b", [["a b"]]), (["a b"], "a b"), ("a", "a")])
+    @pytest.mark.parametrize(
+        ("hypotheses", "references"), [("a b", [["a b"]]), (["a b"], "a b"), ("a", "a")]
+    )
     def test_a_string_in_place_of_the_list(self, metric, hypotheses, references):
-        with pytest.raises(TypeError, match="^hypotheses must be a list of strings .* got a string$"):
+        with pytest.raises(
+            TypeError, match="^hypotheses must be a list of strings .* got a string$"
+        ):
             metric(hypotheses, references)
 
-    @pytest.mark.parametrize(("hypotheses", "references", "number"), [
-        (["a", "b"], [["a"], "b"], 1), ([["a", "b"]], [["a b"]], 0), (["a"], [["a", ["b"]]], 0), (["a"], [[None]], 0),
-    ])
+    @pytest.mark.parametrize(
+        ("hypotheses", "references", "number"),
+        [
+            (["a", "b"], [["a"], "b"], 1),
+            ([["a", "b"]], [["a b"]], 0),
+            (["a"], [["a", ["b"]]], 0),
+            (["a"], [[None]], 0),
+        ],
+    )
     def test_what_a_single_caption_has(self, metric, hypotheses, references, number):
         with pytest.raises(TypeError, match=f"even a single one; number {number} has"):
             metric(hypotheses, references)
 
-    @pytest.mark.parametrize(("hypotheses", "references"), [(["a"], [["a"], ["b"]]), (["a", "b"], [["a"]]), ([], [])])
+    @pytest.mark.parametrize(
+        ("hypotheses", "references"), [(["a"], [["a"], ["b"]]), (["a", "b"], [["a"]]), ([], [])]
+    )
     def test_lengths(self, metric, hypotheses, references):
         message = f"got {len(hypotheses)} hypotheses and {len(references)} lists"
-        with pytest.raises(ValueError, match=f"one list of references for each hypothesis, {message}"):
+        with pytest.raises(
+            ValueError, match=f"one list of references for each hypothesis, {message}"
+        ):
             metric(hypotheses, references)
 
     @pytest.mark.parametrize("empty", [[], ["b", ""], ["  "]])
     def test_empty_references(self, metric, empty):
-        with pytest.raises(ValueError, match="hypothesis 1 needs at least one reference, each with words, got"):
+        with pytest.raises(
+            ValueError, match="hypothesis 1 needs at least one reference, each with words, got"
+        ):
             metric(["a", "b"], [["a"], empty])
 
 
 class Scene:
     """A blue car to the left of two dogs at night; the dogs are brown by nature, which a caption need not say."""
 
-    facts = frozenset({("object", "car"), ("count", "car", 1), ("colour", "car", "blue"), ("object", "dog"),
-                       ("count", "dog", 2), ("relation", "car", "left of", "dog"), ("background", "night")})
+    facts = frozenset(
+        {
+            ("object", "car"),
+            ("count", "car", 1),
+            ("colour", "car", "blue"),
+            ("object", "dog"),
+            ("count", "dog", 2),
+            ("relation", "car", "left of", "dog"),
+            ("background", "night"),
+        }
+    )
     more = {("colour", "dog", "brown"), ("relation", "dog", "right of", "car")}
 
     def holds(self, fact):
@@ -219,18 +279,24 @@ class Below(Scene):
 @pytest.fixture
 def states(monkeypatch):
     """Captions written as facts, so that these tests depend on no grammar."""
+
     def state(*facts):
         spoken[" ; ".join(map(str, facts))] = set(facts)
         return " ; ".join(map(str, facts))
 
     spoken = {"": set()}
-    monkeypatch.setattr("mmcourse.metrics.parse", spoken.__getitem__)
+    monkeypatch.setattr("mmcourse.evaluation.captions.parse", spoken.__getitem__)
     return state
 
 
 class TestFactScore:
     def test_by_hand(self, states):
-        caption = states(("object", "car"), ("count", "car", 1), ("colour", "car", "red"), ("colour", "dog", "brown"))
+        caption = states(
+            ("object", "car"),
+            ("count", "car", 1),
+            ("colour", "car", "red"),
+            ("colour", "dog", "brown"),
+        )
         score = fact_score(caption, Scene())
         assert isinstance(score, FactScore)
         assert score.precision == 3 / 4  # the brown dog is true
@@ -269,7 +335,9 @@ class TestFactScore:
 
     @pytest.mark.parametrize("caption", [["a", "car"], None, 3])
     def test_needs_a_string(self, caption):
-        message = f"caption must be a string, got {type(caption).__name__}; for many call fact_scores"
+        message = (
+            f"caption must be a string, got {type(caption).__name__}; for many call fact_scores"
+        )
         with pytest.raises(TypeError, match=message):
             fact_score(caption, Scene())
 
@@ -278,15 +346,31 @@ class TestFactScore:
         for index in range(20):
             scene = scenes[index]
             for caption in scene.captions:
-                assert fact_score(caption, scene) == (1.0, 1.0, *fact_score(scene.captions[0], scene)[2:])
+                assert fact_score(caption, scene) == (
+                    1.0,
+                    1.0,
+                    *fact_score(scene.captions[0], scene)[2:],
+                )
             for foil in scene.foils:
-                assert fact_score(foil.false, scene).precision < fact_score(foil.true, scene).precision == 1.0
+                assert (
+                    fact_score(foil.false, scene).precision
+                    < fact_score(foil.true, scene).precision
+                    == 1.0
+                )
 
 
 class TestFactScores:
     def test_by_hand(self, states):
-        captions = [states(("object", "car"), ("object", "cow"), ("background", "day"), ("colour", "dog", "brown")),
-                    states(("relation", "dog", "above", "cat")), ""]
+        captions = [
+            states(
+                ("object", "car"),
+                ("object", "cow"),
+                ("background", "day"),
+                ("colour", "dog", "brown"),
+            ),
+            states(("relation", "dog", "above", "cat")),
+            "",
+        ]
         assert fact_scores(captions, [Scene(), Below(), Scene()]) == {
             "all": (3 / 5, 2 / 16),
             "background": (0.0, 0.0),
@@ -302,7 +386,9 @@ class TestFactScores:
         assert found["all"] == fact_score(caption, Scene())[:2] == (2 / 3, 2 / 7)
         assert list(found) == sorted(found)
 
-    @pytest.mark.parametrize(("captions", "scenes"), [([], []), ([""], []), ([""], [Scene(), Scene()])])
+    @pytest.mark.parametrize(
+        ("captions", "scenes"), [([], []), ([""], []), ([""], [Scene(), Scene()])]
+    )
     def test_lengths(self, captions, scenes):
         message = f"one scene for each caption, got {len(captions)} captions, {len(scenes)} scenes"
         with pytest.raises(ValueError, match=message):
@@ -315,7 +401,9 @@ class TestClipScore:
         found = clip_score([[3, 4], [1, 0], [0, 2]], [[8, 6], [-5, 0], [7, 0]])
         assert found == pytest.approx([2.5 * 0.96, 0.0, 0.0])
         assert clip_score([[3.0, 4.0]], [[8.0, 6.0]], weight=1) == pytest.approx([0.96])
-        assert clip_score(np.array([[200, 100]], np.uint8), np.array([[200, 100]], np.uint8)) == pytest.approx([2.5])
+        assert clip_score(
+            np.array([[200, 100]], np.uint8), np.array([[200, 100]], np.uint8)
+        ) == pytest.approx([2.5])
 
     @pytest.mark.parametrize(("items", "width", "references"), [(1, 1, 1), (5, 3, 2), (7, 65, 5)])
     def test_against_torch_and_scipy(self, items, width, references):
@@ -324,7 +412,9 @@ class TestClipScore:
         others = torch.randn(items, references, width, dtype=torch.double)
         score = 2.5 * F.cosine_similarity(image, text).clamp(min=0)
         assert clip_score(image, text) == pytest.approx(score.numpy(), rel=0, abs=1e-12)
-        assert clip_score(image.float(), text.float()) == pytest.approx(score.numpy(), rel=0, abs=1e-5)
+        assert clip_score(image.float(), text.float()) == pytest.approx(
+            score.numpy(), rel=0, abs=1e-5
+        )
         closest = F.cosine_similarity(text[:, None], others, dim=-1).max(1).values.clamp(min=0)
         expected = hmean([score.numpy(), closest.numpy()])
         assert ref_clip_score(image, text, others) == pytest.approx(expected, rel=0, abs=1e-12)
@@ -333,15 +423,25 @@ class TestClipScore:
         # CLIPScore 2.5 * 0.8 = 2; the closest of two references has cosine 0.6: 2 * 2 * 0.6 / 2.6.
         found = ref_clip_score([[1, 0]], [[4, 3]], [[[0, 1], [-1, 0]]])
         assert found == pytest.approx([2.4 / 2.6])
-        assert ref_clip_score([[1, 0]], [[4, 3]], [[[0, 1]]], weight=1) == pytest.approx([2 * 0.8 * 0.6 / 1.4])
+        assert ref_clip_score([[1, 0]], [[4, 3]], [[[0, 1]]], weight=1) == pytest.approx(
+            [2 * 0.8 * 0.6 / 1.4]
+        )
 
     def test_either_at_zero_gives_zero(self):
         image, text = [[1, 0], [-1, 0], [1, 0]], [[1, 0], [1, 0], [0, 1]]
-        assert ref_clip_score(image, text, [[[-1, 0]], [[1, 0]], [[-1, 0]]]).tolist() == [0.0, 0.0, 0.0]
+        assert ref_clip_score(image, text, [[[-1, 0]], [[1, 0]], [[-1, 0]]]).tolist() == [
+            0.0,
+            0.0,
+            0.0,
+        ]
 
-    @pytest.mark.parametrize(("first", "second"), [((3,), (3,)), ((2, 3), (2, 4)), ((2, 3), (3, 3)), ((2, 1, 3),) * 2])
+    @pytest.mark.parametrize(
+        ("first", "second"), [((3,), (3,)), ((2, 3), (2, 4)), ((2, 3), (3, 3)), ((2, 1, 3),) * 2]
+    )
     def test_shapes(self, first, second):
-        with pytest.raises(ValueError, match=r"features must be \(I, D\), a row for each pair, got shapes"):
+        with pytest.raises(
+            ValueError, match=r"features must be \(I, D\), a row for each pair, got shapes"
+        ):
             clip_score(np.ones(first), np.ones(second))
 
     @pytest.mark.parametrize("wrong", [0.0, math.nan])
@@ -349,7 +449,9 @@ class TestClipScore:
         good, bad = np.ones((4, 3)), np.ones((4, 3))
         bad[2] = wrong
         for pair in ((good, bad), (bad, good)):
-            with pytest.raises(ValueError, match="pair 2 has features of length 0 or with NaN; look at the encoder"):
+            with pytest.raises(
+                ValueError, match="pair 2 has features of length 0 or with NaN; look at the encoder"
+            ):
                 clip_score(*pair)
 
     def test_references_of_another_shape(self):

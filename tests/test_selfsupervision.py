@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import close, randomise
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from mmcourse.selfsupervision import (
+from mmcourse.training.selfsupervision import (
     NO_LABEL,
     MaskedAutoencoder,
     pixels_of_patches,
@@ -17,20 +16,31 @@ from mmcourse.selfsupervision import (
     semi_supervised_loss,
 )
 from mmcourse.vision import PatchEmbedding, VisionTransformer
+from tests.helpers import close, randomise
 
 # image size, patch, width, layers, heads, decoder width, decoder layers, decoder heads, channels, hidden
-CONFIGS = [(6, 3, 6, 1, 2, 4, 1, 1, 3, 0.75), (12, 4, 15, 2, 3, 8, 2, 4, 1, 0.5), (10, 2, 20, 1, 5, 12, 1, 3, 4, 0.75)]
+CONFIGS = [
+    (6, 3, 6, 1, 2, 4, 1, 1, 3, 0.75),
+    (12, 4, 15, 2, 3, 8, 2, 4, 1, 0.5),
+    (10, 2, 20, 1, 5, 12, 1, 3, 4, 0.75),
+]
 EACH = pytest.mark.parametrize("config", CONFIGS, ids=str)
 
 pytestmark = pytest.mark.usefixtures("double")
 
 
-def ours_of(size, patch, width, layers, heads, narrow, decoder_layers, decoder_heads, channels, hidden):
+def ours_of(
+    size, patch, width, layers, heads, narrow, decoder_layers, decoder_heads, channels, hidden
+):
     encoder = VisionTransformer(size, patch, width, layers, heads, channels=channels)
-    return randomise(MaskedAutoencoder(encoder, hidden, narrow, decoder_layers, decoder_heads)).eval()
+    return randomise(
+        MaskedAutoencoder(encoder, hidden, narrow, decoder_layers, decoder_heads)
+    ).eval()
 
 
-def theirs_of(size, patch, width, layers, heads, narrow, decoder_layers, decoder_heads, channels, hidden):
+def theirs_of(
+    size, patch, width, layers, heads, narrow, decoder_layers, decoder_heads, channels, hidden
+):
     return randomise(ViTMAEForPreTraining(ViTMAEConfig(
         image_size=size, patch_size=patch, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
         intermediate_size=4 * width, num_channels=channels, decoder_hidden_size=narrow, mask_ratio=hidden,
@@ -40,8 +50,12 @@ def theirs_of(size, patch, width, layers, heads, narrow, decoder_layers, decoder
 
 def copy(ours, theirs):
     """Copy the weights of ViTMAEForPreTraining. Its pixels of a patch have the channel last, ours have it first."""
-    new = {"encoder.class_token": "vit.embeddings.cls_token", "mask_token": "decoder.mask_token",
-           "encoder.positions": "vit.embeddings.position_embeddings", "positions": "decoder.decoder_pos_embed"}
+    new = {
+        "encoder.class_token": "vit.embeddings.cls_token",
+        "mask_token": "decoder.mask_token",
+        "encoder.positions": "vit.embeddings.position_embeddings",
+        "positions": "decoder.decoder_pos_embed",
+    }
     parts = {"attention.query": "attention.q_proj", "attention.key": "attention.k_proj",
              "attention.value": "attention.v_proj", "attention.output": "attention.o_proj",
              "norm1": "layernorm_before", "norm2": "layernorm_after", "feed_forward.0": "mlp.fc1",
@@ -51,10 +65,15 @@ def copy(ours, theirs):
             "encoder.patches.projection": "vit.embeddings.patch_embeddings.projection",
             "narrow": "decoder.decoder_embed", "encoder.encoder.norm": "vit.layernorm",
             "decoder.norm": "decoder.decoder_norm", "output": "decoder.decoder_pred"}.items()}  # fmt: skip
-        for mine, other, stack in (("encoder.encoder", "vit.layers", ours.encoder.encoder),
-                                   ("decoder", "decoder.decoder_layers", ours.decoder)):
+        for mine, other, stack in (
+            ("encoder.encoder", "vit.layers", ours.encoder.encoder),
+            ("decoder", "decoder.decoder_layers", ours.decoder),
+        ):
             for i in range(len(stack.layers)):
-                new |= {f"{mine}.layers.{i}.{a}.{kind}": f"{other}.{i}.{b}.{kind}" for a, b in parts.items()}
+                new |= {
+                    f"{mine}.layers.{i}.{a}.{kind}": f"{other}.{i}.{b}.{kind}"
+                    for a, b in parts.items()
+                }
     weights = theirs.state_dict()
     assert set(new.values()) == set(weights)
     channels = ours.encoder.patches.projection.in_channels
@@ -72,7 +91,10 @@ def test_masked_patches_equal_transformers(config):
         if isinstance(module, torch.nn.LayerNorm):
             module.eps = 1e-12
     size, channels = config[0], config[8]
-    images, noise = torch.randn(3, channels, size, size), torch.rand(3, ours.encoder.patches.patches)
+    images, noise = (
+        torch.randn(3, channels, size, size),
+        torch.rand(3, ours.encoder.patches.patches),
+    )
     expected = theirs(images, noise=noise)
     painted, hidden = ours(images, noise)
     assert torch.equal(hidden, expected.mask.bool()) and 0 < hidden.sum() < hidden.numel()
@@ -84,7 +106,10 @@ def test_masked_patches_equal_transformers(config):
 @EACH
 def test_pixels_are_those_that_the_patch_embedding_multiplies(config):
     size, patch, width, channels = config[0], config[1], config[2], config[8]
-    layer, images = randomise(PatchEmbedding(size, patch, width, channels)), torch.randn(2, channels, size, size)
+    layer, images = (
+        randomise(PatchEmbedding(size, patch, width, channels)),
+        torch.randn(2, channels, size, size),
+    )
     pixels = pixels_of_patches(images, patch)
     close(pixels @ layer.projection.weight.flatten(1).T + layer.projection.bias, layer(images))
 
@@ -96,7 +121,11 @@ def test_hidden_patches_are_not_seen(config):
     noise = torch.rand(1, ours.encoder.patches.patches)
     images = torch.randn(1, channels, size, size)
     painted, hidden = ours(images, noise)
-    places = hidden.unflatten(1, (size // patch, -1)).repeat_interleave(patch, 1).repeat_interleave(patch, 2)
+    places = (
+        hidden.unflatten(1, (size // patch, -1))
+        .repeat_interleave(patch, 1)
+        .repeat_interleave(patch, 2)
+    )
     assert torch.equal(ours(images.masked_fill(places[:, None], 9.0), noise)[0], painted)
     assert not torch.allclose(ours(images.masked_fill(~places[:, None], 9.0), noise)[0], painted)
 
@@ -107,7 +136,12 @@ def test_the_loss_is_of_hidden_patches_only_and_of_their_shape_not_their_brightn
     painted, hidden = ours(images, noise)
     truth = pixels_of_patches(images, 2)
     truth = (truth - truth.mean(-1, keepdim=True)) / truth.std(-1, keepdim=True)
-    errors = [(painted[b, n] - truth[b, n]).square().mean() for b in range(2) for n in range(25) if hidden[b, n]]
+    errors = [
+        (painted[b, n] - truth[b, n]).square().mean()
+        for b in range(2)
+        for n in range(25)
+        if hidden[b, n]
+    ]
     close(ours.loss(images, noise), torch.stack(errors).mean(), 1e-5)
 
 
@@ -122,14 +156,19 @@ def test_each_picture_has_its_own_random_patches():
 
 @pytest.mark.parametrize("hidden", [0.0, 1.0, 0.99, -0.5])
 def test_something_must_be_hidden_and_something_seen(hidden):
-    with pytest.raises(ValueError, match=r"hidden must leave 1 to 24 of 25 patches, got .*Take 0\.75"):
+    with pytest.raises(
+        ValueError, match=r"hidden must leave 1 to 24 of 25 patches, got .*Take 0\.75"
+    ):
         MaskedAutoencoder(VisionTransformer(10, 2, 8, 1, 2), hidden)
 
 
 def test_it_learns_and_the_encoder_gets_gradients():
     torch.manual_seed(0)
     model = MaskedAutoencoder(VisionTransformer(8, 2, 16, 1, 2), 0.5, 16, 1, 2)
-    ramp = torch.linspace(-1, 1, 8).expand(4, 3, 8, 8) * torch.tensor([1.0, -1, 1, -1])[:, None, None, None]
+    ramp = (
+        torch.linspace(-1, 1, 8).expand(4, 3, 8, 8)
+        * torch.tensor([1.0, -1, 1, -1])[:, None, None, None]
+    )
     optimizer = torch.optim.AdamW(model.parameters(), 0.01)
     first = model.loss(ramp).item()
     for _ in range(60):
@@ -145,11 +184,15 @@ def test_it_learns_and_the_encoder_gets_gradients():
 
 
 def test_pseudo_labels_are_the_most_probable_classes_that_are_sure_enough():
-    logits = torch.tensor([[0.0, math.log(3)], [math.log(9), 0.0], [0.0, math.log(1.5)]], requires_grad=True)
+    logits = torch.tensor(
+        [[0.0, math.log(3)], [math.log(9), 0.0], [0.0, math.log(1.5)]], requires_grad=True
+    )
     assert pseudo_labels(logits).tolist() == [1, 0, 1]
     assert pseudo_labels(logits, 0.7).tolist() == [1, 0, NO_LABEL]  # probabilities 0.75, 0.9, 0.6
     assert pseudo_labels(logits, 0.8).tolist() == [NO_LABEL, 0, NO_LABEL]
-    assert pseudo_labels(torch.zeros(1, 2), 0.5).tolist() == [0], "exactly as sure as asked is sure enough"
+    assert pseudo_labels(torch.zeros(1, 2), 0.5).tolist() == [0], (
+        "exactly as sure as asked is sure enough"
+    )
 
 
 def test_the_weight_rises_in_a_line():
@@ -165,10 +208,16 @@ def test_semi_supervised_loss_by_hand():
     one = -sum(logits[i].log_softmax(0)[k] for i, k in enumerate(labels)) / 3
     two = -sum(unlabelled[i].log_softmax(0)[k] for i, k in enumerate(pseudo) if k >= 0) / 5
     close(semi_supervised_loss(logits, labels, unlabelled, pseudo, 0.7), one + 0.7 * two)
-    close(semi_supervised_loss(logits, labels, unlabelled, pseudo, 0.0), F.cross_entropy(logits, labels))
+    close(
+        semi_supervised_loss(logits, labels, unlabelled, pseudo, 0.0),
+        F.cross_entropy(logits, labels),
+    )
 
 
 def test_without_a_sure_answer_only_the_labels_count():
     logits, labels = torch.randn(3, 4), torch.tensor([0, 3, 1])
     nobody = torch.full((5,), NO_LABEL)
-    close(semi_supervised_loss(logits, labels, torch.randn(5, 4), nobody, 3.0), F.cross_entropy(logits, labels))
+    close(
+        semi_supervised_loss(logits, labels, torch.randn(5, 4), nobody, 3.0),
+        F.cross_entropy(logits, labels),
+    )

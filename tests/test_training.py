@@ -23,7 +23,15 @@ from mmcourse import training
 from mmcourse.captioning import Captioner
 from mmcourse.data import Practice
 from mmcourse.data.language import vocabulary
-from mmcourse.training import TrainingConfig, cut, learning_rate_at, parameter_groups, read_log, step_indices, train
+from mmcourse.training import (
+    TrainingConfig,
+    cut,
+    learning_rate_at,
+    parameter_groups,
+    read_log,
+    step_indices,
+    train,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +49,9 @@ class Tiny(nn.Module, PyTorchModelHubMixin):
     def __init__(self, width=6, dropout=0.3, names=("a", "b")):
         super().__init__()
         self.embedding = nn.Embedding(11, width)
-        self.layers = nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width), nn.Dropout(dropout),
-                                    nn.Linear(width, 1))
+        self.layers = nn.Sequential(
+            nn.Linear(width, width), nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, 1)
+        )
 
     def forward(self, x):
         return self.layers(self.embedding(x)).squeeze(-1)
@@ -65,9 +74,21 @@ def tiny(seed=0, **options):
 
 def run(folder, model=None, dataset=None, resume=None, evaluate=None, objective=loss, collate=None, count=None,
         **changes):  # fmt: skip
-    settings = dict(steps=12, batch_size=4, learning_rate=0.02, warmup=2, log_every=1, save_every=5) | changes
-    return train(model or tiny(), dataset or Endless(), objective, TrainingConfig(**settings), folder,
-                 resume=resume, evaluate=evaluate, collate=collate, count=count)
+    settings = (
+        dict(steps=12, batch_size=4, learning_rate=0.02, warmup=2, log_every=1, save_every=5)
+        | changes
+    )
+    return train(
+        model or tiny(),
+        dataset or Endless(),
+        objective,
+        TrainingConfig(**settings),
+        folder,
+        resume=resume,
+        evaluate=evaluate,
+        collate=collate,
+        count=count,
+    )
 
 
 def losses(folder):
@@ -102,7 +123,9 @@ def test_after_a_restart_the_rate_falls_again_from_half():
     rates = [learning_rate_at(step, config) for step in range(47)]
     for first, last, peak in [(5, 20, 0.3), (20, 31, 0.15), (31, 47, 0.075)]:
         alone = TrainingConfig(steps=last - first, batch_size=1, learning_rate=peak)
-        assert rates[first:last] == pytest.approx([learning_rate_at(step, alone) for step in range(last - first)])
+        assert rates[first:last] == pytest.approx(
+            [learning_rate_at(step, alone) for step in range(last - first)]
+        )
 
 
 @pytest.mark.parametrize("restarts", [(20, 10), (10, 10), (50,), (3,)])
@@ -138,17 +161,26 @@ def test_a_finite_dataset_is_shuffled_each_epoch(length, batch_size):
     config = TrainingConfig(steps=3 * length, batch_size=batch_size, learning_rate=1, seed=5)
     batches = list(step_indices(length, config))
     flat = sum(batches, [])
-    epochs = [flat[start:start + length] for start in range(0, len(flat), length)]
+    epochs = [flat[start : start + length] for start in range(0, len(flat), length)]
     assert all(sorted(epoch) == list(range(length)) for epoch in epochs[:-1])
     assert length < 7 or (epochs[0] != epochs[1] and epochs[0] != list(range(length)))
     for first in (1, length, 3 * length - 1):
         assert list(step_indices(length, config, first=first)) == batches[first:]
 
 
-@pytest.mark.parametrize("changes, message", [
-    (dict(steps=0), "above 0"), (dict(batch_size=-1), "above 0"), (dict(learning_rate=0.0), "above 0"),
-    (dict(clip=0), "above 0"), (dict(accumulate=0), "above 0"), (dict(warmup=12), "12 of 12"),
-    (dict(warmup=-1), "-1 of 12"), (dict(mixed_precision="fp8"), "'no' or 'bf16', got 'fp8'")])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(steps=0), "above 0"),
+        (dict(batch_size=-1), "above 0"),
+        (dict(learning_rate=0.0), "above 0"),
+        (dict(clip=0), "above 0"),
+        (dict(accumulate=0), "above 0"),
+        (dict(warmup=12), "12 of 12"),
+        (dict(warmup=-1), "-1 of 12"),
+        (dict(mixed_precision="fp8"), "'no' or 'bf16', got 'fp8'"),
+    ],
+)
 def test_bad_settings(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         run(tmp_path, **changes)
@@ -160,7 +192,9 @@ def test_bad_settings(tmp_path, changes, message):
 def test_the_loop_equals_plain_pytorch(tmp_path):
     """The same steps written out with PyTorch's own AdamW, scheduler formula and clipping give the same losses."""
     rows = run(tmp_path, tiny(dropout=0.0), clip=7.5, weight_decay=0.2)
-    assert sum(row["gradient_norm"] > 7.5 for row in rows) == 7, "some steps are clipped and some are not"
+    assert sum(row["gradient_norm"] > 7.5 for row in rows) == 7, (
+        "some steps are clipped and some are not"
+    )
     model, data = tiny(dropout=0.0), Endless()
     config = TrainingConfig(12, 4, 0.02, 2)
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.2))
@@ -226,7 +260,13 @@ def test_bfloat16_after_full_precision_in_one_process(tmp_path):
 
     for precision, kind in (("no", torch.float32), ("bf16", torch.bfloat16), ("no", torch.float32)):
         kinds.clear()
-        rows = run(tmp_path / precision, objective=watched, mixed_precision=precision, resume=False, steps=3)
+        rows = run(
+            tmp_path / precision,
+            objective=watched,
+            mixed_precision=precision,
+            resume=False,
+            steps=3,
+        )
         assert set(kinds) == {kind} and math.isfinite(rows[-1]["loss"])
 
 
@@ -235,7 +275,9 @@ def test_tensorboard_reads_the_log(tmp_path):
 
     rows = run(tmp_path)
     events = EventAccumulator(str(tmp_path)).Reload()
-    assert [round(event.value, 4) for event in events.Scalars("loss")] == [round(row["loss"], 4) for row in rows]
+    assert [round(event.value, 4) for event in events.Scalars("loss")] == [
+        round(row["loss"], 4) for row in rows
+    ]
 
 
 def test_folder_is_what_from_pretrained_reads(tmp_path):
@@ -243,8 +285,16 @@ def test_folder_is_what_from_pretrained_reads(tmp_path):
     run(tmp_path, model)
     loaded = Tiny.from_pretrained(tmp_path).eval()
     assert torch.equal(loaded(torch.arange(11)), model(torch.arange(11)))
-    names = {path.name for path in tmp_path.iterdir() if not path.name.startswith("events.out.tfevents")}
-    assert names == {training.CHECKPOINT, training.LOG, "model.safetensors", "config.json", "README.md"}
+    names = {
+        path.name for path in tmp_path.iterdir() if not path.name.startswith("events.out.tfevents")
+    }
+    assert names == {
+        training.CHECKPOINT,
+        training.LOG,
+        "model.safetensors",
+        "config.json",
+        "README.md",
+    }
 
 
 def test_progress_is_for_terminals_only(tmp_path, capfd):
@@ -302,26 +352,34 @@ def test_pieces_have_the_losses_of_the_whole(tmp_path, accumulate, objective, co
     options = dict(dataset=Sentences(), objective=objective, count=count, batch_size=5, clip=0.3)
     run(tmp_path / "whole", reader(), **options)
     run(tmp_path / "pieces", reader(), accumulate=accumulate, **options)
-    assert losses(tmp_path / "pieces") == [pytest.approx(row, rel=1e-5) for row in losses(tmp_path / "whole")]
+    assert losses(tmp_path / "pieces") == [
+        pytest.approx(row, rel=1e-5) for row in losses(tmp_path / "whole")
+    ]
 
 
 def test_a_mean_over_samples_needs_no_count(tmp_path):
     run(tmp_path / "whole", tiny(dropout=0), batch_size=5)
     run(tmp_path / "pieces", tiny(dropout=0), batch_size=5, accumulate=2)
-    assert losses(tmp_path / "pieces") == [pytest.approx(row, rel=1e-5) for row in losses(tmp_path / "whole")]
+    assert losses(tmp_path / "pieces") == [
+        pytest.approx(row, rel=1e-5) for row in losses(tmp_path / "whole")
+    ]
 
 
 def test_without_a_count_a_mean_over_words_is_another(tmp_path):
     run(tmp_path / "whole", reader(), Sentences(), objective=next_word)
     run(tmp_path / "pieces", reader(), Sentences(), objective=next_word, accumulate=2)
-    assert losses(tmp_path / "pieces")[0][1] != pytest.approx(losses(tmp_path / "whole")[0][1], rel=1e-3)
+    assert losses(tmp_path / "pieces")[0][1] != pytest.approx(
+        losses(tmp_path / "whole")[0][1], rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("count", [None, words_and_numbers])
 def test_several_terms_are_summed(tmp_path, count):
     run(tmp_path / "terms", reader(), Sentences(), objective=two_terms, count=count)
     run(tmp_path / "sum", reader(), Sentences(), objective=lambda *both: two_terms(*both).sum())
-    assert losses(tmp_path / "terms") == [pytest.approx(row, rel=1e-6) for row in losses(tmp_path / "sum")]
+    assert losses(tmp_path / "terms") == [
+        pytest.approx(row, rel=1e-6) for row in losses(tmp_path / "sum")
+    ]
 
 
 def test_each_piece_has_its_own_dropout(tmp_path):
@@ -332,7 +390,16 @@ def test_each_piece_has_its_own_dropout(tmp_path):
         seen.append(model(batch[0]).detach())
         return loss(model, batch)
 
-    run(tmp_path, tiny(), [(3, 1.0), (3, 1.0)], objective=watched, steps=3, batch_size=2, warmup=0, accumulate=2)
+    run(
+        tmp_path,
+        tiny(),
+        [(3, 1.0), (3, 1.0)],
+        objective=watched,
+        steps=3,
+        batch_size=2,
+        warmup=0,
+        accumulate=2,
+    )
     assert len(seen) == 6 and not any(torch.equal(seen[i], seen[i + 1]) for i in range(0, 6, 2))
 
 
@@ -341,7 +408,9 @@ def test_the_captioner_in_pieces(tmp_path, monkeypatch):
     monkeypatch.setattr("mmcourse.captioning.restyle", lambda pixels: pixels)
     for accumulate in (1, 2):
         train_captioner(tmp_path / str(accumulate), accumulate=accumulate)
-    assert losses(tmp_path / "1") == [pytest.approx(row, rel=1e-5) for row in losses(tmp_path / "2")]
+    assert losses(tmp_path / "1") == [
+        pytest.approx(row, rel=1e-5) for row in losses(tmp_path / "2")
+    ]
     model = captioner().eval()
     batch = model.collate([Practice()[index] for index in range(6)])
     torch.testing.assert_close(model.loss(batch), model.terms(batch).sum())
@@ -349,13 +418,22 @@ def test_the_captioner_in_pieces(tmp_path, monkeypatch):
 
 def captioner():
     torch.manual_seed(0)
-    return Captioner(vocabulary(), width=8, heads=2, decoder_layers=1, channels=[8, 8, 8], blocks=[0, 0, 0])
+    return Captioner(
+        vocabulary(), width=8, heads=2, decoder_layers=1, channels=[8, 8, 8], blocks=[0, 0, 0]
+    )
 
 
 def train_captioner(folder, **changes):
     model = captioner()
-    return run(folder, model, Practice(), objective=Captioner.terms, collate=model.collate, count=model.counts,
-               **{"steps": 3, "batch_size": 6, "learning_rate": 1e-3} | changes)
+    return run(
+        folder,
+        model,
+        Practice(),
+        objective=Captioner.terms,
+        collate=model.collate,
+        count=model.counts,
+        **{"steps": 3, "batch_size": 6, "learning_rate": 1e-3} | changes,
+    )
 
 
 def test_a_batch_has_a_sample_for_each_piece(tmp_path):
@@ -393,7 +471,9 @@ def test_resumed_losses_are_the_same(tmp_path, stop, log_every):
     with pytest.raises(RuntimeError, match="cut off"):
         run(tmp_path / "cut", dataset=Broken(4 * stop), log_every=log_every)
     assert saved_step(tmp_path / "cut") == stop // 5 * 5
-    run(tmp_path / "cut", tiny(seed=9), resume=True, log_every=log_every)  # other weights at first: all must come back
+    run(
+        tmp_path / "cut", tiny(seed=9), resume=True, log_every=log_every
+    )  # other weights at first: all must come back
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
 
@@ -404,7 +484,9 @@ def test_resume_of_a_shuffled_dataset_with_workers(tmp_path):
         run(tmp_path / "cut", dataset=data, objective=explode_at(8))
     run(tmp_path / "cut", dataset=data, workers=2, log_every=3, save_every=2)  # these may change
     whole = dict((step, value) for step, value, _ in losses(tmp_path / "whole"))
-    assert losses(tmp_path / "cut")[-1][1] == pytest.approx(np.mean([whole[10], whole[11], whole[12]]), rel=1e-6)
+    assert losses(tmp_path / "cut")[-1][1] == pytest.approx(
+        np.mean([whole[10], whole[11], whole[12]]), rel=1e-6
+    )
 
 
 def test_a_run_may_go_on_in_other_pieces(tmp_path):
@@ -462,14 +544,25 @@ def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path):
 
     def steep(model, batch):  # the slope of the root is infinite at 0, and 0 times that is NaN
         count[0] += 1
-        return loss(model, batch) + ((0 * model(batch[0])).abs().sqrt().sum() if count[0] == 8 else 0)
+        return loss(model, batch) + (
+            (0 * model(batch[0])).abs().sqrt().sum() if count[0] == 8 else 0
+        )
 
-    with pytest.raises(FloatingPointError, match="^step 8: loss and gradient norm are .[0-9.]+, nan"):
+    with pytest.raises(
+        FloatingPointError, match="^step 8: loss and gradient norm are .[0-9.]+, nan"
+    ):
         run(tmp_path, objective=steep, log_every=0)
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-                                   MemoryError("Unable to allocate 9 PiB for an array"), MemoryError(), None])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError("Unable to allocate 9 PiB for an array"),
+        MemoryError(),
+        None,
+    ],
+)
 def test_out_of_memory(tmp_path, error):
     """None asks PyTorch for what no machine has."""
     count = [0]
@@ -482,7 +575,10 @@ def test_out_of_memory(tmp_path, error):
             raise error
         return torch.empty(2**55).sum()
 
-    with pytest.raises(MemoryError, match="batch_size 4 and accumulate 1: take a smaller batch_size, or accumulate=2"):
+    with pytest.raises(
+        MemoryError,
+        match="batch_size 4 and accumulate 1: take a smaller batch_size, or accumulate=2",
+    ):
         run(tmp_path, objective=greedy)
     assert saved_step(tmp_path) == 5
 
@@ -496,7 +592,9 @@ def test_other_errors_pass_unchanged(tmp_path):
 
 
 def test_missing_checkpoint(tmp_path):
-    with pytest.raises(FileNotFoundError, match="expected a checkpoint at .*found none.*start a fresh run"):
+    with pytest.raises(
+        FileNotFoundError, match="expected a checkpoint at .*found none.*start a fresh run"
+    ):
         run(tmp_path, resume=True)
 
 
@@ -505,9 +603,16 @@ def test_cut_off_checkpoint(tmp_path):
     path = tmp_path / training.CHECKPOINT
     data = path.read_bytes()
     lengths = [0, 1, 8, 100, len(data) // 2, len(data) - 1]
-    for content in [data[:length] for length in lengths] + [b"\x00" * 200, b"a text", os.urandom(500)]:
+    for content in [data[:length] for length in lengths] + [
+        b"\x00" * 200,
+        b"a text",
+        os.urandom(500),
+    ]:
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=f"{len(content)} bytes. is cut off or of another kind.*start a fresh run"):
+        with pytest.raises(
+            ValueError,
+            match=f"{len(content)} bytes. is cut off or of another kind.*start a fresh run",
+        ):
             run(tmp_path)
         assert path.read_bytes() == content  # it is left as evidence
     save_file({"x": torch.zeros(2)}, path)
@@ -516,18 +621,29 @@ def test_cut_off_checkpoint(tmp_path):
     run(tmp_path, resume=False)
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"steps": 13}, "steps is 12 there and 13 here"), ({"seed": 1}, "seed is 0 there and 1 here"),
-    ({"batch_size": 8}, "batch_size is 4"), ({"learning_rate": 0.1}, "learning_rate is 0.02 there and 0.1 here")])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"steps": 13}, "steps is 12 there and 13 here"),
+        ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"batch_size": 8}, "batch_size is 4"),
+        ({"learning_rate": 0.1}, "learning_rate is 0.02 there and 0.1 here"),
+    ],
+)
 def test_another_configuration(tmp_path, changes, message):
     run(tmp_path)
     with pytest.raises(ValueError, match=f"another configuration: {message}"):
         run(tmp_path, **changes)
 
 
-@pytest.mark.parametrize("model, message", [
-    (dict(width=7), "model.width is 6 there and 7 here"), (dict(dropout=0.1), "model.dropout is 0.3 there and 0.1"),
-    (dict(names=("a", "c")), r"model.names is \['a', 'b'\] there and \['a', 'c'\] here")])
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        (dict(width=7), "model.width is 6 there and 7 here"),
+        (dict(dropout=0.1), "model.dropout is 0.3 there and 0.1"),
+        (dict(names=("a", "c")), r"model.names is \['a', 'b'\] there and \['a', 'c'\] here"),
+    ],
+)
 def test_another_model(tmp_path, model, message):
     run(tmp_path)
     other = tiny(**model)
@@ -539,7 +655,9 @@ def test_another_model(tmp_path, model, message):
 
 def test_another_shape_without_a_hub_configuration(tmp_path):
     run(tmp_path, nn.Sequential(nn.Embedding(11, 4), nn.Linear(4, 1), nn.Flatten(0)))
-    with pytest.raises(ValueError, match=r"the shape of 0.weight is \[11, 4\] there and \[11, 5\] here"):
+    with pytest.raises(
+        ValueError, match=r"the shape of 0.weight is \[11, 4\] there and \[11, 5\] here"
+    ):
         run(tmp_path, nn.Sequential(nn.Embedding(11, 5), nn.Linear(5, 1), nn.Flatten(0)))
 
 
@@ -556,20 +674,30 @@ def test_a_failing_write_leaves_the_last_checkpoint(tmp_path, monkeypatch, call)
     with monkeypatch.context() as patch:
         if call == "write":
             real = open
-            patch.setattr("builtins.open", lambda path, *a: full() if ".part" in str(path) else real(path, *a))
+            patch.setattr(
+                "builtins.open", lambda path, *a: full() if ".part" in str(path) else real(path, *a)
+            )
         else:
             patch.setattr(os, call, full)
-        with pytest.raises(OSError, match="could not write .*No space left on device.*whole: make room"):
+        with pytest.raises(
+            OSError, match="could not write .*No space left on device.*whole: make room"
+        ):
             run(tmp_path / "run", log_every=0)
     after = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     assert {name: data for name, data in after.items() if "tfevents" not in name} == {
-        name: data for name, data in before.items() if "tfevents" not in name}
+        name: data for name, data in before.items() if "tfevents" not in name
+    }
     run(tmp_path / "run")
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"),
-                                   SafetensorError("I/O error: No space left on device (os error 28)")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+    ],
+)
 def test_a_failing_export_leaves_the_last_model(tmp_path, monkeypatch, error):
     run(tmp_path / "whole")
     with pytest.raises(RuntimeError):
@@ -581,7 +709,9 @@ def test_a_failing_export_leaves_the_last_model(tmp_path, monkeypatch, error):
 
     with monkeypatch.context() as patch:
         patch.setattr(Tiny, "save_pretrained", full)
-        with pytest.raises(OSError, match="could not write .*No space left on device.*whole: make room"):
+        with pytest.raises(
+            OSError, match="could not write .*No space left on device.*whole: make room"
+        ):
             run(tmp_path / "run")
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
     run(tmp_path / "run")
@@ -597,10 +727,18 @@ LAUNCH = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 
 
 def start(folder, *launch, **changes):
     """Train in a subprocess; ``changes`` are settings, and of ``main`` below."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(training.__file__).parents[1])}
-    return subprocess.Popen([sys.executable, *launch, __file__, str(folder), json.dumps(changes)],
-                            env=environment | {"CUDA_VISIBLE_DEVICES": ""}, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, start_new_session=True)
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(training.__file__).parents[2]),
+    }
+    return subprocess.Popen(
+        [sys.executable, *launch, __file__, str(folder), json.dumps(changes)],
+        env=environment | {"CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 class Slow(Endless):
@@ -647,9 +785,10 @@ def die_at(event):
             if count[0] == event:
                 if half:
                     path, data = arguments
-                    path.with_name(path.name + ".part").write_bytes(data[:len(data) // 2])
+                    path.with_name(path.name + ".part").write_bytes(data[: len(data) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(*arguments, **options)
+
         return call
 
     training.write_whole = counted(training.write_whole, half=True)
@@ -671,14 +810,20 @@ def test_killed_anywhere_it_goes_on_to_the_same_losses(tmp_path):
 
 
 def test_interrupted_it_finishes_the_step_and_goes_on(tmp_path):
-    settings, handler = {"steps": 40, "save_every": 0, "workers": 1}, signal.getsignal(signal.SIGINT)
+    settings, handler = (
+        {"steps": 40, "save_every": 0, "workers": 1},
+        signal.getsignal(signal.SIGINT),
+    )
     child = start(tmp_path / "run", pause=0.02, **settings)
     wait_for_rows(tmp_path / "run", 3)
     os.killpg(child.pid, signal.SIGINT)  # as Ctrl-C does, which reaches the worker too
     _, error = child.communicate(timeout=300)
     step = saved_step(tmp_path / "run")
     assert 3 <= step < 40 and len(read_log(tmp_path / "run")) == step
-    assert f"KeyboardInterrupt: stopped after step {step} of 40" in error and "start the same run again" in error
+    assert (
+        f"KeyboardInterrupt: stopped after step {step} of 40" in error
+        and "start the same run again" in error
+    )
     run(tmp_path / "run", **settings)
     run(tmp_path / "whole", **settings)
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
@@ -722,7 +867,9 @@ class Branched(Tiny):
 
     def forward(self, x):
         seen = self.embedding(x)
-        return self.layers(seen + self.extra(seen) * (x == 3)[:, None] if (x == 3).any() else seen).squeeze(-1)
+        return self.layers(
+            seen + self.extra(seen) * (x == 3)[:, None] if (x == 3).any() else seen
+        ).squeeze(-1)
 
 
 def branched():
@@ -742,13 +889,17 @@ def do_jobs(folder):
         job("branches", branched()), job("onward", tiny(seed=5 + rank), Broken(10**9), save_every=4)])  # fmt: skip
     train_captioner(folder / "captioner")
     messages = []
-    for place, model, options in ((folder / "cut", tiny(), {"objective": explode_at(8)}),
-                                  (folder / ("apart" if rank else "plain"), tiny(dropout=0), {"batch_size": 5})):
+    for place, model, options in (
+        (folder / "cut", tiny(), {"objective": explode_at(8)}),
+        (folder / ("apart" if rank else "plain"), tiny(dropout=0), {"batch_size": 5}),
+    ):
         try:
             run(place, model, **options)
         except (FloatingPointError, ValueError) as error:
             messages.append(f"{type(error).__name__} {error}")
-    (folder / f"rank-{rank}.json").write_text(json.dumps([said, messages, os.environ.get("WORLD_SIZE")]))
+    (folder / f"rank-{rank}.json").write_text(
+        json.dumps([said, messages, os.environ.get("WORLD_SIZE")])
+    )
 
 
 @pytest.fixture(scope="module")
@@ -790,7 +941,11 @@ def test_two_processes_have_the_losses_of_one(two, tmp_path):
 @pytest.mark.slow
 def test_process_0_writes_and_all_return_the_same(two):
     folder, ((said, *_), (other, *_)) = two
-    assert said == other and said["plain"] == read_log(folder / "plain") and said["plain"][-1]["rank"] == 0
+    assert (
+        said == other
+        and said["plain"] == read_log(folder / "plain")
+        and said["plain"][-1]["rank"] == 0
+    )
     assert len(list((folder / "plain").glob("events.out.tfevents*"))) == 1
 
 
@@ -808,7 +963,10 @@ def test_from_one_process_to_two_and_back(two, tmp_path):
 def test_both_processes_say_what_went_wrong(two):
     folder, facts = two
     for _, (bad_loss, apart), _ in facts:
-        assert bad_loss.startswith("FloatingPointError step 8") and "lower the learning rate" in bad_loss
+        assert (
+            bad_loss.startswith("FloatingPointError step 8")
+            and "lower the learning rate" in bad_loss
+        )
         assert "begin after steps [12, 0]" in apart and "on a disk that all of them share" in apart
     assert not (folder / "apart" / training.CHECKPOINT).exists()
 
@@ -841,7 +999,12 @@ def test_out_of_space(tmp_path):
     before = (tmp_path / "run" / training.CHECKPOINT).read_bytes()
     child = start(tmp_path / "run", limit=len(before) - 100)
     _, error = child.communicate(timeout=300)
-    assert child.returncode == 1 and "could not write" in error and "File too large" in error and "make room" in error
+    assert (
+        child.returncode == 1
+        and "could not write" in error
+        and "File too large" in error
+        and "make room" in error
+    )
     assert (tmp_path / "run" / training.CHECKPOINT).read_bytes() == before
     assert not list((tmp_path / "run").glob("*.part"))
     run(tmp_path / "run")

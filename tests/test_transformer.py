@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from conftest import close, copy_attention, past, randomise, some
 from torch import nn
 
 from mmcourse.attention import MultiHeadAttention
@@ -17,8 +16,14 @@ from mmcourse.transformer import (
     reorder,
     sinusoidal_positions,
 )
+from tests.helpers import close, copy_attention, past, randomise, some
 
-SHAPES = [(1, 1, 3, 3, 1, 5), (2, 5, 7, 15, 3, 11), (3, 8, 4, 20, 5, 9), (2, 4, 6, 128, 2, 7)]  # B, T, S, D, H, hidden
+SHAPES = [
+    (1, 1, 3, 3, 1, 5),
+    (2, 5, 7, 15, 3, 11),
+    (3, 8, 4, 20, 5, 9),
+    (2, 4, 6, 128, 2, 7),
+]  # B, T, S, D, H, hidden
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -30,7 +35,11 @@ def copy_layer(ours, theirs):
         copy_attention(ours.cross_attention, theirs.multihead_attn)
     first, last = (part for part in ours.feed_forward if isinstance(part, nn.Linear))
     pairs = [(first, theirs.linear1), (last, theirs.linear2)]
-    pairs += [(getattr(ours, name), part) for name, part in theirs.named_children() if name.startswith("norm")]
+    pairs += [
+        (getattr(ours, name), part)
+        for name, part in theirs.named_children()
+        if name.startswith("norm")
+    ]
     for mine, other in pairs:
         mine.load_state_dict(other.state_dict())
 
@@ -60,8 +69,12 @@ def test_sinusoidal_positions_follow_the_formula():
     assert table.shape == (50, 6)
     for p in (0, 1, 7, 49):
         for i in range(3):
-            assert table[p, 2 * i].item() == pytest.approx(math.sin(p / 10000 ** (2 * i / 6)), abs=1e-12)
-            assert table[p, 2 * i + 1].item() == pytest.approx(math.cos(p / 10000 ** (2 * i / 6)), abs=1e-12)
+            assert table[p, 2 * i].item() == pytest.approx(
+                math.sin(p / 10000 ** (2 * i / 6)), abs=1e-12
+            )
+            assert table[p, 2 * i + 1].item() == pytest.approx(
+                math.cos(p / 10000 ** (2 * i / 6)), abs=1e-12
+            )
     assert sinusoidal_positions(0, 4).shape == (0, 4)
     torch.set_default_dtype(torch.float32)
     assert sinusoidal_positions(3, 4).dtype == torch.float32
@@ -92,14 +105,18 @@ def test_feed_forward_is_gelu_between_two_maps():
 @pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize(("B", "T", "S", "D", "H", "hidden"), SHAPES)
 def test_encoder_layer_equals_torch(B, T, S, D, H, hidden, norm_first, masked):
-    other = reference(nn.TransformerEncoderLayer, D, H, hidden, norm_first=norm_first, layer_norm_eps=0.1)
+    other = reference(
+        nn.TransformerEncoderLayer, D, H, hidden, norm_first=norm_first, layer_norm_eps=0.1
+    )
     layer = EncoderLayer(D, H, hidden, norm_first=norm_first, eps=0.1)
     copy_layer(layer, other)
     x, _, padding, _ = padding_and_inputs(B, T, S, D, masked)
     output, weights = layer(x, ours(padding), return_weights=True)
     close(output, other(x, src_key_padding_mask=theirs(padding)))
     seen = layer.norm1(x) if norm_first else x
-    close(weights, other.self_attn(seen, seen, seen, theirs(padding), average_attn_weights=False)[1])
+    close(
+        weights, other.self_attn(seen, seen, seen, theirs(padding), average_attn_weights=False)[1]
+    )
     assert torch.equal(layer(x, ours(padding)), output)
 
 
@@ -129,7 +146,11 @@ def test_layers_are_pre_norm_four_times_as_wide_and_without_dropout_unless_told(
     for stack in (Encoder(2, 6, 2), Decoder(2, 6, 2)):
         assert len(stack.layers) == 2 and stack.norm.eps == 1e-5
         for layer in stack.layers:
-            assert layer.norm_first and layer.feed_forward[0].out_features == 24 and layer.dropout.p == 0.0
+            assert (
+                layer.norm_first
+                and layer.feed_forward[0].out_features == 24
+                and layer.dropout.p == 0.0
+            )
             assert layer.norm1.eps == 1e-5
 
 
@@ -137,11 +158,18 @@ def test_layers_are_pre_norm_four_times_as_wide_and_without_dropout_unless_told(
 @pytest.mark.parametrize("decoder", [False, True])
 def test_dropout_falls_where_torch_drops(decoder, norm_first):
     """From one seed both draw the same numbers in the same order, so every dropout must be in its place."""
-    kinds = (nn.TransformerDecoderLayer, DecoderLayer) if decoder else (nn.TransformerEncoderLayer, EncoderLayer)
+    kinds = (
+        (nn.TransformerDecoderLayer, DecoderLayer)
+        if decoder
+        else (nn.TransformerEncoderLayer, EncoderLayer)
+    )
     other = reference(kinds[0], 6, 2, 10, 0.3, norm_first=norm_first).train()
     layer = kinds[1](6, 2, 10, 0.3, norm_first=norm_first).train()
     copy_layer(layer, other)
-    x, memory = torch.randn(1, 5, 6), torch.randn(1, 4, 6)  # one row, since PyTorch lays a batch out differently
+    x, memory = (
+        torch.randn(1, 5, 6),
+        torch.randn(1, 4, 6),
+    )  # one row, since PyTorch lays a batch out differently
     outputs = []
     for module in (layer, other):
         torch.manual_seed(1)
@@ -151,7 +179,10 @@ def test_dropout_falls_where_torch_drops(decoder, norm_first):
     assert not torch.equal(layer(x, memory) if decoder else layer(x), outputs[0])
     layer.eval()
     other.eval()
-    close(layer(x, memory) if decoder else layer(x), other(x, memory, ~past(5, 5)) if decoder else other(x))
+    close(
+        layer(x, memory) if decoder else layer(x),
+        other(x, memory, ~past(5, 5)) if decoder else other(x),
+    )
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -194,9 +225,14 @@ def test_decoder_equals_torch(B, T, S, D, H, hidden, masked):
 
 def test_stacks_pass_on_dropout_and_epsilon():
     assert {layer.norm1.eps for layer in Encoder(2, 6, 2, eps=0.5).layers} == {0.5}
-    assert Encoder(1, 6, 2, eps=0.5).layers[0].norm2.eps == Encoder(1, 6, 2, eps=0.5).norm.eps == 0.5
+    assert (
+        Encoder(1, 6, 2, eps=0.5).layers[0].norm2.eps == Encoder(1, 6, 2, eps=0.5).norm.eps == 0.5
+    )
     x = torch.randn(1, 5, 6)
-    for stack, inputs in ((Encoder(1, 6, 2, dropout=0.4), [x]), (Decoder(1, 6, 2, dropout=0.4), [x, x])):
+    for stack, inputs in (
+        (Encoder(1, 6, 2, dropout=0.4), [x]),
+        (Decoder(1, 6, 2, dropout=0.4), [x, x]),
+    ):
         layer = stack.layers[0]
         assert layer.dropout.p == layer.attention.dropout == layer.feed_forward[2].p == 0.4
         assert not torch.equal(stack.train()(*inputs), stack(*inputs))
@@ -228,7 +264,9 @@ def test_padding_changes_nothing(encoder, decoder):
     close(encoder(torch.cat([x, rubbish], 1), mask)[:, :5], encoder(x))
     memory_mask = (torch.arange(7) < 4).expand(2, 1, 1, 7)
     close(decoder(x, torch.cat([memory, rubbish], 1), memory_mask=memory_mask), decoder(x, memory))
-    padded = decoder(torch.cat([rubbish, x], 1), memory, mask.flip(-1))  # before the words, and so in the past
+    padded = decoder(
+        torch.cat([rubbish, x], 1), memory, mask.flip(-1)
+    )  # before the words, and so in the past
     close(padded[:, 3:], decoder(x, memory))
     assert padded.isfinite().all()
 
@@ -244,7 +282,10 @@ def test_batch_rows_do_not_meet(encoder, decoder):
     x, memory, mask = torch.randn(4, 5, 6), torch.randn(4, 3, 6), some(4, 1, 1, 3)
     rows = [slice(i, i + 1) for i in range(4)]
     close(torch.cat([encoder(x[i]) for i in rows]), encoder(x))
-    close(torch.cat([decoder(x[i], memory[i], None, mask[i]) for i in rows]), decoder(x, memory, None, mask))
+    close(
+        torch.cat([decoder(x[i], memory[i], None, mask[i]) for i in rows]),
+        decoder(x, memory, None, mask),
+    )
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
@@ -264,7 +305,12 @@ def test_cache_on_equals_cache_off(sizes, norm_first):
         outputs.append(decoder(new, memory, seen, memory_mask, cache=cache, return_weights=True))
     close(torch.cat([output for output, _ in outputs], 1), expected)
     close(torch.cat([weights for _, weights in outputs], -2), expected_weights)
-    assert cache[0]["self"]["key"].shape == (2, 3, 7, 2) and cache[1]["cross"]["key"].shape == (2, 3, 4, 2)
+    assert cache[0]["self"]["key"].shape == (2, 3, 7, 2) and cache[1]["cross"]["key"].shape == (
+        2,
+        3,
+        4,
+        2,
+    )
 
 
 def test_the_cache_projects_the_memory_once(decoder):
@@ -283,7 +329,9 @@ def test_reorder_continues_other_rows(decoder):
     same = cache[0]["self"]
     reorder(cache, index)
     assert cache[0]["self"] is same and cache["length"] == 4
-    close(decoder(x[index, 4:], memory[index], cache=cache), decoder(x[index], memory[index])[:, 4:])
+    close(
+        decoder(x[index, 4:], memory[index], cache=cache), decoder(x[index], memory[index])[:, 4:]
+    )
 
 
 @pytest.mark.parametrize(("B", "T", "S", "D", "H", "hidden"), SHAPES)
@@ -291,14 +339,23 @@ def test_float32_is_close_enough(B, T, S, D, H, hidden):
     """The other tests compute in float64, where agreement proves the formula; this is what a model computes in."""
     torch.set_default_dtype(torch.float32)
     x, memory = torch.randn(B, T, D), torch.randn(B, S, D)
-    attention, encoder, decoder = nn.MultiheadAttention(D, H, batch_first=True), Encoder(2, D, H), Decoder(2, D, H)
+    attention, encoder, decoder = (
+        nn.MultiheadAttention(D, H, batch_first=True),
+        Encoder(2, D, H),
+        Decoder(2, D, H),
+    )
     mine = MultiHeadAttention(D, H)
     copy_attention(mine, attention)
     close(mine(x, memory), attention(x, memory, memory)[0], 1e-5)
     options = {"activation": "gelu", "batch_first": True, "norm_first": True, "dropout": 0.0}
     for stack, inputs, masks, other in (
         (encoder, [x], {}, nn.TransformerEncoderLayer(D, H, 4 * D, **options)),
-        (decoder, [x, memory], {"tgt_mask": ~past(T, T)}, nn.TransformerDecoderLayer(D, H, 4 * D, **options)),
+        (
+            decoder,
+            [x, memory],
+            {"tgt_mask": ~past(T, T)},
+            nn.TransformerDecoderLayer(D, H, 4 * D, **options),
+        ),
     ):
         for layer in stack.layers:
             copy_layer(layer, other)
@@ -316,8 +373,12 @@ def test_reorder_leaves_what_beams_share(decoder):
     index = torch.tensor([1, 0, 3, 3, 4, 4])  # within each pair
     reorder(cache, index, torch.arange(3))
     assert all(entry["cross"]["key"] is key for entry, key in zip(cache.values(), own, strict=True))
-    close(decoder(x[:, 2:], memory, cache=cache), decoder(torch.cat([x[[0, 0, 2, 2, 4, 4], :2], x[:, 2:]], 1),
-                                                          memory.repeat_interleave(2, 0))[:, 2:])
+    close(
+        decoder(x[:, 2:], memory, cache=cache),
+        decoder(
+            torch.cat([x[[0, 0, 2, 2, 4, 4], :2], x[:, 2:]], 1), memory.repeat_interleave(2, 0)
+        )[:, 2:],
+    )
     reorder(cache, torch.tensor([0, 1, 5, 4]), torch.tensor([0, 2]))  # the second pair is done
     assert [len(entry["cross"]["key"]) for entry in cache.values()] == [2] * len(cache)
     assert [len(entry["self"]["key"]) for entry in cache.values()] == [4] * len(cache)

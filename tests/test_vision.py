@@ -7,13 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import close, randomise
 from transformers import ViTConfig, ViTModel
 
 from mmcourse.vision import ConvEncoder, PatchEmbedding, ResidualBlock, VisionTransformer, to_pixels
+from tests.helpers import close, randomise
 
 # image size, patch, width, layers, heads, hidden, channels: heads of 3, 5, 4, 64
-CONFIGS = [(6, 3, 3, 1, 1, 5, 3), (12, 4, 15, 2, 3, 7, 1), (10, 2, 20, 3, 5, 33, 4), (8, 8, 128, 2, 2, 9, 3)]
+CONFIGS = [
+    (6, 3, 3, 1, 1, 5, 3),
+    (12, 4, 15, 2, 3, 7, 1),
+    (10, 2, 20, 3, 5, 33, 4),
+    (8, 8, 128, 2, 2, 9, 3),
+]
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -48,7 +53,9 @@ def test_to_pixels_refuses_other_types(images):
         to_pixels(images)
 
 
-@pytest.mark.parametrize("shape", [(4, 4, 3), (1, 4, 4), (1, 4, 4, 4), (1, 3, 4, 4), (1, 1, 4, 4, 3)])
+@pytest.mark.parametrize(
+    "shape", [(4, 4, 3), (1, 4, 4), (1, 4, 4, 4), (1, 3, 4, 4), (1, 1, 4, 4, 3)]
+)
 def test_to_pixels_refuses_other_shapes(shape):
     with pytest.raises(ValueError) as error:
         to_pixels(pictures(*shape))
@@ -56,10 +63,14 @@ def test_to_pixels_refuses_other_shapes(shape):
 
 
 @pytest.mark.parametrize(
-    ("size", "patch", "width", "channels"), [(6, 3, 5, 3), (12, 4, 7, 1), (10, 2, 3, 4), (7, 7, 2, 3)]
+    ("size", "patch", "width", "channels"),
+    [(6, 3, 5, 3), (12, 4, 7, 1), (10, 2, 3, 4), (7, 7, 2, 3)],
 )
 def test_a_patch_is_one_linear_map_row_by_row(size, patch, width, channels):
-    layer, images = randomise(PatchEmbedding(size, patch, width, channels)), torch.randn(2, channels, size, size)
+    layer, images = (
+        randomise(PatchEmbedding(size, patch, width, channels)),
+        torch.randn(2, channels, size, size),
+    )
     tokens = []
     for row in range(0, size, patch):
         for column in range(0, size, patch):
@@ -71,7 +82,9 @@ def test_a_patch_is_one_linear_map_row_by_row(size, patch, width, channels):
 
 @pytest.mark.parametrize(("size", "patch"), [(10, 3), (4, 8), (4, 0)])
 def test_a_patch_must_divide_the_picture(size, patch):
-    with pytest.raises(ValueError, match=f"^patch must divide image_size, got patch {patch} and image_size {size}"):
+    with pytest.raises(
+        ValueError, match=f"^patch must divide image_size, got patch {patch} and image_size {size}"
+    ):
         PatchEmbedding(size, patch, 8)
 
 
@@ -93,13 +106,18 @@ def copy_vit(ours, theirs):
                      "attention.value": "attention.v_proj", "attention.output": "attention.o_proj",
                      "norm1": "layernorm_before", "norm2": "layernorm_after",
                      "feed_forward.0": "mlp.fc1", "feed_forward.3": "mlp.fc2"}  # fmt: skip
-            new |= {f"encoder.layers.{i}.{mine}.{kind}": f"layers.{i}.{other}.{kind}" for mine, other in parts.items()}
+            new |= {
+                f"encoder.layers.{i}.{mine}.{kind}": f"layers.{i}.{other}.{kind}"
+                for mine, other in parts.items()
+            }
     weights = theirs.state_dict()
     assert set(new.values()) == set(weights)
     ours.load_state_dict({mine: weights[other] for mine, other in new.items()})
 
 
-@pytest.mark.parametrize(("size", "patch", "width", "layers", "heads", "hidden", "channels"), CONFIGS)
+@pytest.mark.parametrize(
+    ("size", "patch", "width", "layers", "heads", "hidden", "channels"), CONFIGS
+)
 def test_vit_equals_transformers(size, patch, width, layers, heads, hidden, channels):
     config = ViTConfig(
         image_size=size, patch_size=patch, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
@@ -111,11 +129,19 @@ def test_vit_equals_transformers(size, patch, width, layers, heads, hidden, chan
     images = torch.randn(2, channels, size, size)
     expected = theirs(images, output_attentions=True)
     output, weights = ours(images, return_weights=True)
-    close(output, expected.last_hidden_state, 1e-6)  # this softmax of transformers computes in float32
+    close(
+        output, expected.last_hidden_state, 1e-6
+    )  # this softmax of transformers computes in float32
     close(weights, torch.stack(expected.attentions, 1), 1e-6)
     assert torch.equal(ours(images), output)
     tokens = 1 + (size // patch) ** 2
-    assert output.shape == (2, tokens, width) and weights.shape == (2, layers, heads, tokens, tokens)
+    assert output.shape == (2, tokens, width) and weights.shape == (
+        2,
+        layers,
+        heads,
+        tokens,
+        tokens,
+    )
     norms = [module.eps for module in ours.modules() if isinstance(module, torch.nn.LayerNorm)]
     assert norms == [config.layer_norm_eps] * (2 * layers + 1)
 
@@ -183,7 +209,9 @@ def conv_encoder(cells, channels, blocks, width):
 def norm(layer, x):
     """Group norm written out: eight groups, each with its own mean and variance over its channels and all places."""
     groups = x.reshape(len(x), 8, -1)
-    groups = (groups - groups.mean(2, keepdim=True)) / (groups.var(2, keepdim=True, correction=0) + 1e-5).sqrt()
+    groups = (groups - groups.mean(2, keepdim=True)) / (
+        groups.var(2, keepdim=True, correction=0) + 1e-5
+    ).sqrt()
     return groups.reshape(x.shape) * layer.weight[:, None, None] + layer.bias[:, None, None]
 
 
@@ -192,7 +220,9 @@ def gelu(x):
 
 
 def convolve(layer, x, stride):
-    return torch.nn.functional.conv2d(x, layer.weight, layer.bias, stride, layer.weight.shape[-1] // 2)
+    return torch.nn.functional.conv2d(
+        x, layer.weight, layer.bias, stride, layer.weight.shape[-1] // 2
+    )
 
 
 def residual(block, x):
@@ -233,7 +263,9 @@ def test_a_picture_shifted_by_the_stride_has_its_tokens_shifted(cells, channels,
     model, images = conv_encoder(cells, channels, blocks, width)
     for layer in model.modules():
         if isinstance(layer, torch.nn.Conv2d):
-            layer.padding_mode = "circular"  # what leaves on one side comes in on the other: no border
+            layer.padding_mode = (
+                "circular"  # what leaves on one side comes in on the other: no border
+            )
     grid = model(images).unflatten(1, cells)
     for rows, columns in ((1, 0), (0, 1), (-1, 1)):
         shifted = model(images.roll((rows * model.stride, columns * model.stride), (2, 3)))
@@ -244,16 +276,24 @@ def test_a_picture_shifted_by_the_stride_has_its_tokens_shifted(cells, channels,
 def test_pictures_of_every_size_share_the_weights_of_conv_encoder():
     model = ConvEncoder(6).eval()
     for rows, columns in ((1, 1), (3, 2), (2, 5)):
-        assert model(torch.randn(1, 3, rows * model.stride, columns * model.stride)).shape == (1, rows * columns, 6)
+        assert model(torch.randn(1, 3, rows * model.stride, columns * model.stride)).shape == (
+            1,
+            rows * columns,
+            6,
+        )
 
 
 def test_distance_of_pictures_in_the_chapter_is_its_formula():
     """The function as the chapter has it, in notebooks/05_vision.ipynb."""
     path = Path(__file__).resolve().parent.parent / "notebooks" / "05_vision.ipynb"
-    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    cells = [
+        "".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+    ]
     (cell,) = (ast.parse(text) for text in cells if "def distances(" in text)
     names = {"torch": torch}
-    function = next(part for part in cell.body if isinstance(part, ast.FunctionDef) and part.name == "distances")
+    function = next(
+        part for part in cell.body if isinstance(part, ast.FunctionDef) and part.name == "distances"
+    )
     exec(ast.unparse(function), names)
     for count, others, numbers in [(1, 1, 1), (3, 5, 7), (4, 2, 12)]:
         a, b = torch.randn(count, numbers), torch.randn(others, numbers)

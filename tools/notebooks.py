@@ -48,7 +48,9 @@ def notebooks(names=()):
                     (ROOT / "notebooks").glob(f"*.{suffix}")})  # fmt: skip
     unknown = sorted(set(stems) - {path.stem for path in paths})
     if unknown:
-        raise SystemExit(f"no such notebook: {', '.join(unknown)}; there are {', '.join(path.stem for path in paths)}")
+        raise SystemExit(
+            f"no such notebook: {', '.join(unknown)}; there are {', '.join(path.stem for path in paths)}"
+        )
     return [path for path in paths if not stems or path.stem in stems]
 
 
@@ -61,13 +63,17 @@ def without_words(source):
     cuts = [(token.start, token.end) for token in tokenize.generate_tokens(io.StringIO(source).readline)
             if token.type == tokenize.COMMENT]  # fmt: skip
     for node in ast.walk(ast.parse(source)):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        documented = isinstance(
+            node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        )
         if documented and ast.get_docstring(node, clean=False) is not None:
             text = node.body[0]
             end = len(lines[text.end_lineno - 1].encode()[: text.end_col_offset].decode())
             cuts.append(((text.lineno, text.col_offset), (text.end_lineno, end)))
     for (row, column), (last, end) in sorted(cuts, reverse=True):
-        lines[row - 1 : last] = [lines[row - 1][:column] + lines[last - 1][end:]] + [""] * (last - row)
+        lines[row - 1 : last] = [lines[row - 1][:column] + lines[last - 1][end:]] + [""] * (
+            last - row
+        )
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
@@ -87,7 +93,9 @@ def imports(source, package=""):
 def module_file(name):
     """The file of a module by its dotted name, or None where the name is something inside a module."""
     path = ROOT.joinpath(*name.split("."))
-    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
+    return next(
+        (file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None
+    )
 
 
 def modules(cells):
@@ -103,7 +111,9 @@ def modules(cells):
             continue
         known[name] = file
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-        todo |= imports(file.read_text(encoding="utf-8"), package) | ({package} if package != name else set())
+        todo |= imports(file.read_text(encoding="utf-8"), package) | (
+            {package} if package != name else set()
+        )
     return known
 
 
@@ -113,8 +123,12 @@ def data_files(names):
     Not the scripts of figures: they leave Python's outputs as they are, see ``shown_scripts``.
     """
     words = {".py", ".md", ".js", ".css"}
-    files = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    files = [path for path in files if path.suffix not in words and "LICENSE" not in str(path).upper()]
+    files = [
+        path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    ]
+    files = [
+        path for path in files if path.suffix not in words and "LICENSE" not in str(path).upper()
+    ]
     ours = {path for path in files if (PACKAGE / "data") in path.parents}
     wanted = ours if any(name.startswith("mmcourse.data") for name in names) else set()
     if "mmcourse.data.photographs" not in names:
@@ -129,13 +143,18 @@ def installs(cell):
 
 def digest(notebook):
     """Twelve hexadecimal digits of everything that the notebook's outputs depend on."""
-    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code" and not installs(cell)]
+    cells = [
+        cell.source for cell in notebook.cells if cell.cell_type == "code" and not installs(cell)
+    ]
     used = modules(cells)
     total = hashlib.sha256(repr(cells).encode())
     for name, file in sorted(used.items()):
         total.update(f"\n# {name}\n{without_words(file.read_text(encoding='utf-8'))}".encode())
     for file in data_files(used):
-        total.update(f"\n# {file.relative_to(ROOT).as_posix()}\n".encode() + hashlib.sha256(file.read_bytes()).digest())
+        total.update(
+            f"\n# {file.relative_to(ROOT).as_posix()}\n".encode()
+            + hashlib.sha256(file.read_bytes()).digest()
+        )
     return total.hexdigest()[:12]
 
 
@@ -144,7 +163,7 @@ def shown_sources(notebook):
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         name = output.get("metadata", {}).get("text/markdown", {}).get("mmcourse_source")
         if name:
-            from mmcourse.source import show_source
+            from mmcourse.book.source import show_source
 
             module, _, inner = name.partition(":")
             thing = importlib.import_module(module)
@@ -155,7 +174,9 @@ def shown_sources(notebook):
 
 def widgets(notebook):
     """The state of every widget in a notebook, by the widget's name."""
-    stored = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
+    stored = notebook.metadata.get("widgets", {}).get(
+        "application/vnd.jupyter.widget-state+json", {}
+    )
     return stored.get("state", {})
 
 
@@ -175,7 +196,9 @@ def faults(notebook):
     if any(not cell.execution_count and not installs(cell) for cell in code):
         found.append("has code cells that never ran")
     if notebook.metadata.get("mmcourse", {}).get("digest") != digest(notebook):
-        found.append("is stale: its code, a module that it imports or its data changed after it ran")
+        found.append(
+            "is stale: its code, a module that it imports or its data changed after it ran"
+        )
     if (any(output["data"]["text/markdown"] != now for output, now in shown_sources(notebook))
             or any(state[key] != now for state, key, now in shown_scripts(notebook))):  # fmt: skip
         found.append("shows source that is no longer what the file says")
@@ -189,10 +212,14 @@ def tidy(notebook):
     """Leave nothing in a notebook that differs from run to run or from machine to machine."""
     if widgets(notebook):
         text = nbformat.writes(notebook)
-        for number, name in enumerate(widgets(notebook), 1):  # widgets get random names when they are made
+        for number, name in enumerate(
+            widgets(notebook), 1
+        ):  # widgets get random names when they are made
             text = text.replace(name, f"widget-{number:02}")
         notebook.update(nbformat.reads(text, as_version=4))
-    notebook.metadata = {key: value for key, value in notebook.metadata.items() if key in {"mmcourse", "widgets"}}
+    notebook.metadata = {
+        key: value for key, value in notebook.metadata.items() if key in {"mmcourse", "widgets"}
+    }
     notebook.metadata.update(kernelspec=KERNEL, language_info={"name": "python"})
     seen = {}
     for cell in notebook.cells:
@@ -212,7 +239,9 @@ def load(path):
     if path.exists():
         old = nbformat.read(path, as_version=4)
         notebook = combine_inputs_with_outputs(notebook, old)
-        notebook.metadata.update({key: old.metadata[key] for key in ("mmcourse", "widgets") if key in old.metadata})
+        notebook.metadata.update(
+            {key: old.metadata[key] for key in ("mmcourse", "widgets") if key in old.metadata}
+        )
     return notebook
 
 
@@ -226,10 +255,16 @@ def save(notebook, path):
 
 def execute(notebook):
     """Run every cell in a fresh kernel and stamp the notebook with digest, seconds and peak memory in megabytes."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "0",
+        "HF_HUB_OFFLINE": "1",
+    }
     client = NotebookClient(notebook, timeout=900, kernel_name="python3", record_timing=False, coalesce_streams=True,
                             resources={"metadata": {"path": str(ROOT / "notebooks")}})  # fmt: skip
-    memory = nbformat.v4.new_code_cell("import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
+    memory = nbformat.v4.new_code_cell(
+        "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
     with client.setup_kernel(env=environment):
         start = time.perf_counter()
         for index, cell in enumerate(notebook.cells):
@@ -257,7 +292,11 @@ def run(path, force):
             execute(notebook)
         except CellExecutionError as error:
             return f"{path.stem}: a cell failed, the notebook on disk is as it was\n{error}"
-        print("{}: {seconds} s, {megabytes} MB, {digest}".format(path.stem, **notebook.metadata["mmcourse"]))
+        print(
+            "{}: {seconds} s, {megabytes} MB, {digest}".format(
+                path.stem, **notebook.metadata["mmcourse"]
+            )
+        )
     elif why:
         print(f"{path.stem}: takes the source as it is now")
         for output, now in shown_sources(notebook):
@@ -271,9 +310,16 @@ def run(path, force):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=["text", "run", "check"])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="01_attention ...; all notebooks when none is named")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="01_attention ...; all notebooks when none is named",
+    )
     parser.add_argument("--force", action="store_true", help="execute also what is not stale")
     options = parser.parse_args(arguments)
     problems = []
@@ -287,8 +333,13 @@ def main(arguments=None):
             problems += [f"{path.stem} {fault}" for fault in faults(load(path))]
     problems = list(filter(None, problems))
     if problems and options.command == "check":
-        problems.append("The pages show what these notebooks gave before. To execute them again: make notebooks")
-    print("\n".join(problems) or "every notebook is up to date", file=sys.stderr if problems else sys.stdout)
+        problems.append(
+            "The pages show what these notebooks gave before. To execute them again: make notebooks"
+        )
+    print(
+        "\n".join(problems) or "every notebook is up to date",
+        file=sys.stderr if problems else sys.stdout,
+    )
     return bool(problems)
 
 

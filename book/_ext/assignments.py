@@ -14,7 +14,9 @@ class Assignments(SphinxDirective):
     """A table: each assignment's title, its parts, the hours that they take, and where to get the notebook."""
 
     def run(self):
-        repository = self.config.html_theme_options["repository_url"].removeprefix("https://github.com/")
+        repository = self.config.html_theme_options["repository_url"].removeprefix(
+            "https://github.com/"
+        )
         branch = self.config.html_theme_options.get("repository_branch", "main")
         lines = ["| assignment | parts | hours | get it |", "|---|--:|--:|---|"]
         for notebook in sorted(Path(self.env.srcdir, "notebooks", "assignments").glob("*.ipynb")):
@@ -35,12 +37,18 @@ class Solutions(SphinxDirective):
 
     def run(self):
         lines, part = [], ""
-        (path,) = Path(self.env.srcdir, "notebooks", "assignments").glob(f"{self.arguments[0]}_*.ipynb")
+        (path,) = Path(self.env.srcdir, "notebooks", "assignments").glob(
+            f"{self.arguments[0]}_*.ipynb"
+        )
         for cell in read(self, path.with_suffix(".py")):
-            part = next((found[0] for found in re.findall(PART, cell.source, flags=re.MULTILINE)), part)
+            part = next(
+                (found[0] for found in re.findall(PART, cell.source, flags=re.MULTILINE)), part
+            )
             if "answer" in cell.metadata:
                 code = re.sub(r"\n *### (BEGIN|END) SOLUTION", "", cell.source)
-                lines += dropdown(f"{part} · `{cell.metadata['answer']}`", f"```python\n{code}\n```")
+                lines += dropdown(
+                    f"{part} · `{cell.metadata['answer']}`", f"```python\n{code}\n```"
+                )
             elif "written" in cell.metadata:
                 lines += dropdown(f"{part} · in your own words", cell.source)
         return self.parse_text_to_nodes("\n".join(lines))

@@ -84,14 +84,18 @@ def reading_minutes(notebook):
 def leave_out_thebe(app, config):
     """jupyter-book adds sphinx-thebe, which runs code on a server. Not used here, and its script is an error."""
     for listeners in app.events.listeners.values():
-        listeners[:] = [listener for listener in listeners if listener.handler.__module__ != "sphinx_thebe"]
-    app.registry.css_files[:] = [file for file in app.registry.css_files if file[0] != "sphinx-thebe.css"]
+        listeners[:] = [
+            listener for listener in listeners if listener.handler.__module__ != "sphinx_thebe"
+        ]
+    app.registry.css_files[:] = [
+        file for file in app.registry.css_files if file[0] != "sphinx-thebe.css"
+    ]
 
 
 class LiveAndStill(SphinxPostTransform):
     """Keep the still picture of a live figure beside it, where myst-nb would keep the live one alone.
 
-    The page shows one of the two (mmcourse/figures/figures.css): the still one where scripts are off, and on paper.
+    The page shows one of the two (mmcourse/book/figures/figures.css): the still one where scripts are off, and on paper.
     Elsewhere than in web pages only the still one is left.
     """
 
@@ -99,13 +103,22 @@ class LiveAndStill(SphinxPostTransform):
 
     def run(self, **options):
         for bundle in list(self.document.findall(nodes.container)):
-            kinds = [part.get("mime_type") for part in bundle.children if isinstance(part, nodes.container)]
+            kinds = [
+                part.get("mime_type")
+                for part in bundle.children
+                if isinstance(part, nodes.container)
+            ]
             if {"application/vnd.jupyter.widget-view+json", "image/svg+xml"} <= set(kinds):
                 parts = dict(zip(kinds, bundle.children, strict=True))
-                still, live = parts["image/svg+xml"], parts["application/vnd.jupyter.widget-view+json"]
+                still, live = (
+                    parts["image/svg+xml"],
+                    parts["application/vnd.jupyter.widget-view+json"],
+                )
                 if self.app.builder.name in {"html", "dirhtml", "singlehtml"}:
                     still = nodes.container("", *still.children, classes=["mm-still"])
-                    bundle.replace_self(nodes.container("", still, *live.children, classes=["mm-both"]))
+                    bundle.replace_self(
+                        nodes.container("", still, *live.children, classes=["mm-both"])
+                    )
                 else:
                     bundle.remove(live)
 

@@ -1,7 +1,7 @@
 """The formula index: where each numbered formula is computed, and what proves it, from book/formulas.csv.
 
 A row's ``code`` is something in mmcourse, or a piece of a code cell of the formula's chapter. Its ``test`` is
-``file::name``, or a piece of the cell that checks the chapter's code, or empty. tests/test_formulas.py sees to it.
+``file::name``, or a piece of the cell that checks the chapter's code, or empty. tests/book/test_formulas.py sees to it.
 """
 
 import csv
@@ -33,7 +33,11 @@ class Formulas(SphinxDirective):
 
 
 def code(row):
-    return f"{{py:obj}}`~{row['code']}`" if row["code"].startswith("mmcourse.") else f"in the chapter: `{row['code']}`"
+    return (
+        f"{{py:obj}}`~{row['code']}`"
+        if row["code"].startswith("mmcourse.")
+        else f"in the chapter: `{row['code']}`"
+    )
 
 
 def proof(row):
@@ -48,7 +52,10 @@ def name_formulas(app, what, name, thing, options, lines):
     app.env.note_dependency(str(TABLE))
     labels = [row["label"] for row in rows() if row["code"] == name]
     if labels:
-        lines += ["", f"Formula{'s' * (len(labels) > 1)}: {', '.join(f':eq:`{label}`' for label in labels)}."]
+        lines += [
+            "",
+            f"Formula{'s' * (len(labels) > 1)}: {', '.join(f':eq:`{label}`' for label in labels)}.",
+        ]
 
 
 def setup(app):

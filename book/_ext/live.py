@@ -9,7 +9,10 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
-STATE, VIEW = "application/vnd.jupyter.widget-state+json", "application/vnd.jupyter.widget-view+json"
+STATE, VIEW = (
+    "application/vnd.jupyter.widget-state+json",
+    "application/vnd.jupyter.widget-view+json",
+)
 PAGE = """<div class="mm-both"><img class="mm-still" src="data:image/svg+xml;base64,{still}" alt="{alt}">
 <div class="mm-live"></div></div>
 <script type="application/json" id="mm-data">{state}</script>
@@ -39,8 +42,14 @@ class Live(SphinxDirective):
         self.env.note_dependency(relative)
         notebook = json.loads(Path(path).read_text(encoding="utf-8"))
         models = notebook["metadata"].get("widgets", {}).get(STATE, {}).get("state", {})
-        shown = [output.get("data", {}) for cell in notebook["cells"] for output in cell.get("outputs", [])]
-        stills = {data[VIEW]["model_id"]: "".join(data["image/svg+xml"]) for data in shown if VIEW in data}
+        shown = [
+            output.get("data", {})
+            for cell in notebook["cells"]
+            for output in cell.get("outputs", [])
+        ]
+        stills = {
+            data[VIEW]["model_id"]: "".join(data["image/svg+xml"]) for data in shown if VIEW in data
+        }
         for key, model in models.items():
             if model["state"].get("_anywidget_id", "").rpartition(".")[2] == name and key in stills:
                 state = json.dumps(model["state"], sort_keys=True).replace("<", "\\u003c")

@@ -29,7 +29,9 @@ def verbatim(node):
 
 
 def keep_together(text):
-    tied = RANGE.sub("\\1\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}\\2", PERCENT.sub("\\1\N{NO-BREAK SPACE}%", text))
+    tied = RANGE.sub(
+        "\\1\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}\\2", PERCENT.sub("\\1\N{NO-BREAK SPACE}%", text)
+    )
     parts = [nodes.inline("", "", nodes.Text(part), classes=["together"]) if number % 2 else nodes.Text(part)
              for number, part in enumerate(NAME.split(tied))]  # fmt: skip
     if len(parts) > 1 or tied != text:

@@ -10,21 +10,39 @@ from operator import itemgetter
 
 from mmcourse.data.drawings import nouns
 
-COLOURS = {"red": "红色", "orange": "橙色", "yellow": "黄色", "green": "绿色", "blue": "蓝色", "purple": "紫色",
-           "pink": "粉色", "brown": "棕色"}
+COLOURS = {
+    "red": "红色",
+    "orange": "橙色",
+    "yellow": "黄色",
+    "green": "绿色",
+    "blue": "蓝色",
+    "purple": "紫色",
+    "pink": "粉色",
+    "brown": "棕色",
+}
 SIZES = {"small": ("小", ("small", "little")), "big": ("大", ("big", "large"))}
 COUNTS = {1: ("一", ("a", "one")), 2: ("两", ("two",)), 3: ("三", ("three",))}
-RELATIONS = {"left of": ("左边", ("to the left of", "left of")), "right of": ("右边", ("to the right of", "right of")),
-             "above": ("上面", ("above", "over")), "below": ("下面", ("below", "under"))}
+RELATIONS = {
+    "left of": ("左边", ("to the left of", "left of")),
+    "right of": ("右边", ("to the right of", "right of")),
+    "above": ("上面", ("above", "over")),
+    "below": ("下面", ("below", "under")),
+}
 INVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 BACKGROUNDS = {
-    "grass": ("草地上", ("on the grass", "in a meadow")), "beach": ("沙滩上", ("on a beach", "on the sand")),
-    "snow": ("雪地里", ("in the snow", "in winter")), "night": ("夜空下", ("at night", "under the stars")),
-    "sea": ("海面上", ("at sea", "on the water")), "room": ("房间里", ("in a room", "on a wooden floor")),
-    "road": ("马路上", ("on a road", "in the street")), "sunset": ("夕阳下", ("at sunset", "in the evening light")),
-    "rain": ("雨中", ("in the rain", "on a rainy day")), "paper": ("白纸上", ("on plain paper", "on a blank page")),
+    "grass": ("草地上", ("on the grass", "in a meadow")),
+    "beach": ("沙滩上", ("on a beach", "on the sand")),
+    "snow": ("雪地里", ("in the snow", "in winter")),
+    "night": ("夜空下", ("at night", "under the stars")),
+    "sea": ("海面上", ("at sea", "on the water")),
+    "room": ("房间里", ("in a room", "on a wooden floor")),
+    "road": ("马路上", ("on a road", "in the street")),
+    "sunset": ("夕阳下", ("at sunset", "in the evening light")),
+    "rain": ("雨中", ("in the rain", "on a rainy day")),
+    "paper": ("白纸上", ("on plain paper", "on a blank page")),
     "dots": ("圆点纸上", ("on dotted paper", "on a page with dots")),
-    "stripes": ("条纹纸上", ("on striped paper", "on a page with stripes"))}
+    "stripes": ("条纹纸上", ("on striped paper", "on a page with stripes")),
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +71,11 @@ class Description:
             facts |= {("object", group.noun), ("count", group.noun, group.count)}
             facts |= {("colour", group.noun, group.colour)} if group.colour else set()
             facts |= {("size", group.noun, group.size)} if group.size in SIZES else set()
-        facts |= {("relation", self.groups[0].noun, self.relation, self.groups[1].noun)} if self.relation else set()
+        facts |= (
+            {("relation", self.groups[0].noun, self.relation, self.groups[1].noun)}
+            if self.relation
+            else set()
+        )
         return frozenset(facts)
 
 
@@ -108,11 +130,13 @@ def captions(description, rng):
     place, choose = BACKGROUNDS[description.background][1], rng.choice
     there = [f"there {'is' if group.count == 1 else 'are'}" for group in description.groups]
     opening = "" if description.relation else "a picture of "
-    return [f"{clause(description, choose)} {choose(place)}",
-            f"{opening}{clause(description, choose, swap=True)} {choose(place)}",
-            f"{choose(place)} , {clause(description, choose)}",
-            f"{there[0]} {clause(description, choose)} {choose(place)}",
-            f"{choose(place)} {there[-1]} {clause(description, choose, swap=True)}"]
+    return [
+        f"{clause(description, choose)} {choose(place)}",
+        f"{opening}{clause(description, choose, swap=True)} {choose(place)}",
+        f"{choose(place)} , {clause(description, choose)}",
+        f"{there[0]} {clause(description, choose)} {choose(place)}",
+        f"{choose(place)} {there[-1]} {clause(description, choose, swap=True)}",
+    ]
 
 
 def caption_zh(description):
@@ -144,17 +168,26 @@ def questions(description, rng):
     sought = rng.choice(list(counts)) if rng.random() < 0.5 else rng.choice(nouns()).name
     answer = "yes" if sought in counts else "no"
     result.append(Question(f"is there {table[sought].article} {sought} ?", answer, "presence"))
-    result += [Question(f"what colour {verb} the {name} ?", group.colour, "colour")
-               for group, name, verb in zip(groups, names, verbs, strict=True) if group.colour]
+    result += [
+        Question(f"what colour {verb} the {name} ?", group.colour, "colour")
+        for group, name, verb in zip(groups, names, verbs, strict=True)
+        if group.colour
+    ]
     if not description.relation:
         return [*result, Question("what is in the picture ?", groups[0].noun, "object")]
     phrase = RELATIONS[description.relation][1][0]
-    return [*result, Question(f"what is {phrase} the {names[1]} ?", groups[0].noun, "object"),
-            Question(f"where {verbs[0]} the {names[0]} , seen from the {names[1]} ?", phrase, "relation")]
+    return [
+        *result,
+        Question(f"what is {phrase} the {names[1]} ?", groups[0].noun, "object"),
+        Question(
+            f"where {verbs[0]} the {names[0]} , seen from the {names[1]} ?", phrase, "relation"
+        ),
+    ]
 
 
 def foils(description, rng):
     """A foil of every kind that applies: object, count, background, colour, size, relation, order, binding."""
+
     def with_group(index, **changes):
         groups = list(description.groups)
         groups[index] = replace(groups[index], **changes)
@@ -165,11 +198,15 @@ def foils(description, rng):
     category = noun_table()[group.noun].category
     others = [noun.name for noun in nouns() if noun.category == category and noun.name not in used]
     backgrounds = [name for name in BACKGROUNDS if name != description.background]
-    changed = {"object": with_group(index, noun=rng.choice(others)),
-               "count": with_group(index, count=rng.choice([n for n in COUNTS if n != group.count])),
-               "background": replace(description, background=rng.choice(backgrounds))}
+    changed = {
+        "object": with_group(index, noun=rng.choice(others)),
+        "count": with_group(index, count=rng.choice([n for n in COUNTS if n != group.count])),
+        "background": replace(description, background=rng.choice(backgrounds)),
+    }
     if group.colour:
-        changed["colour"] = with_group(index, colour=rng.choice([c for c in COLOURS if c != group.colour]))
+        changed["colour"] = with_group(
+            index, colour=rng.choice([c for c in COLOURS if c != group.colour])
+        )
     if group.size in SIZES:
         changed["size"] = with_group(index, size="big" if group.size == "small" else "small")
     if description.relation:
@@ -177,8 +214,10 @@ def foils(description, rng):
         changed["relation"] = replace(description, relation=INVERSE[description.relation])
         changed["order"] = replace(description, groups=(second, first))
         if first.colour and second.colour and first.colour != second.colour:
-            changed["binding"] = replace(description, groups=(replace(first, colour=second.colour),
-                                                              replace(second, colour=first.colour)))
+            changed["binding"] = replace(
+                description,
+                groups=(replace(first, colour=second.colour), replace(second, colour=first.colour)),
+            )
     return [Foil(plain(description), plain(false), kind) for kind, false in changed.items()]
 
 
@@ -191,7 +230,12 @@ def plain(description):
 def phrase_book():
     """Every phrase that carries a fact, as a dictionary from its words to (kind, value)."""
     book = {}
-    for kind, table in (("size", SIZES), ("count", COUNTS), ("relation", RELATIONS), ("background", BACKGROUNDS)):
+    for kind, table in (
+        ("size", SIZES),
+        ("count", COUNTS),
+        ("relation", RELATIONS),
+        ("background", BACKGROUNDS),
+    ):
         for value, (_, phrases) in table.items():
             book |= {tuple(phrase.split()): (kind, value) for phrase in phrases}
     book |= {("an",): ("count", 1)} | {(colour,): ("colour", colour) for colour in COLOURS}
@@ -210,7 +254,7 @@ def parse(caption):
     attributes, previous, relation = [], None, None
     while position < len(words):
         for length in range(min(longest, len(words) - position), 0, -1):
-            kind, value = book.get(tuple(words[position:position + length]), (None, None))
+            kind, value = book.get(tuple(words[position : position + length]), (None, None))
             if kind:
                 break
         if kind == "object":
@@ -237,6 +281,13 @@ def vocabulary():
 @cache
 def noun_words():
     """The words that only the names of nouns have, singular and plural."""
-    words = {kind: {word for phrase, (k, _) in phrase_book()[0].items() if (k == "object") == kind for word in phrase}
-             for kind in (True, False)}
+    words = {
+        kind: {
+            word
+            for phrase, (k, _) in phrase_book()[0].items()
+            if (k == "object") == kind
+            for word in phrase
+        }
+        for kind in (True, False)
+    }
     return frozenset(words[True] - words[False] - {"a", "of"})

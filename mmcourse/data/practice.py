@@ -10,7 +10,16 @@ import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
 from mmcourse.data.drawings import drawing
-from mmcourse.data.scenes import PAINT, EmojiScenes, Scene, SceneObject, artist, held_out, paint, sprite
+from mmcourse.data.scenes import (
+    PAINT,
+    EmojiScenes,
+    Scene,
+    SceneObject,
+    artist,
+    held_out,
+    paint,
+    sprite,
+)
 
 
 @cache
@@ -18,7 +27,9 @@ def reduced(name, style):
     """A drawing without its details: small marks filtered away, no more than six colours, a hard edge."""
     image = Image.fromarray(drawing(name, style))
     smooth = image.convert("RGB").filter(ImageFilter.MedianFilter(5))
-    flat = smooth.quantize(6, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).convert("RGB")
+    flat = smooth.quantize(6, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).convert(
+        "RGB"
+    )
     flat.putalpha(image.getchannel("A").point(lambda value: 255 * (value > 127)))
     return flat
 
@@ -29,7 +40,9 @@ def outlined(name, style, flat):
     image = reduced(name, style) if flat else Image.fromarray(drawing(name, style))
     edges = Image.new("L", image.size)
     for channel in image.convert("RGBa").split():
-        change = ImageChops.subtract(channel.filter(ImageFilter.MaxFilter(3)), channel.filter(ImageFilter.MinFilter(3)))
+        change = ImageChops.subtract(
+            channel.filter(ImageFilter.MaxFilter(3)), channel.filter(ImageFilter.MinFilter(3))
+        )
         edges = ImageChops.lighter(edges, change)
     drawn = image.copy()
     drawn.paste((0, 0, 0, 255), (0, 0), edges.point(lambda value: 255 * (value > 90)))
@@ -49,18 +62,32 @@ class Practice(EmojiScenes):
     def draw(name, style, rng):
         """A drawing as it is or redrawn: details away, outlines, other colours, sheared and narrower or lower."""
         flat, lines, warp, recolour = (rng.random() < chance for chance in (0.35, 0.4, 0.5, 0.4))
-        image = (outlined(name, style, flat) if lines else reduced(name, style) if flat
-                 else Image.fromarray(drawing(name, style)))
+        image = (
+            outlined(name, style, flat)
+            if lines
+            else reduced(name, style)
+            if flat
+            else Image.fromarray(drawing(name, style))
+        )
         if warp:
-            shrink, tilt = [rng.uniform(1, 1.2), 1], [rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.2)]
+            shrink, tilt = (
+                [rng.uniform(1, 1.2), 1],
+                [rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.2)],
+            )
             rng.shuffle(shrink)
             middle = [32 * (1 - shrink[axis] - tilt[axis]) for axis in (0, 1)]
             matrix = (shrink[0], tilt[0], middle[0], tilt[1], shrink[1], middle[1])
-            image = image.convert("RGBa").transform(image.size, Image.Transform.AFFINE, matrix,
-                                                    Image.Resampling.BILINEAR).convert("RGBA")
+            image = (
+                image.convert("RGBa")
+                .transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+                .convert("RGBA")
+            )
         if recolour:
-            mix = [rng.gauss(0, 15) if column == 3 else rng.gauss(row == column, 0.12)
-                   for row in range(3) for column in range(4)]
+            mix = [
+                rng.gauss(0, 15) if column == 3 else rng.gauss(row == column, 0.12)
+                for row in range(3)
+                for column in range(4)
+            ]
             alpha, image = image.getchannel("A"), image.convert("RGB").convert("RGB", mix)
             image.putalpha(alpha)
         return image
@@ -76,8 +103,14 @@ class Practice(EmojiScenes):
         for quarter, name in enumerate(names):
             style, colour = rng.choice(artist(name, "train")), self.colour(name, rng)
             pixels = rng.randint(half // 2, half)
-            drawn, (x0, y0, x1, y1) = sprite(self.draw(name, style, rng), pixels, colour, rng.random() < 0.5)
-            x, y = (half * part + rng.randint(0, half - pixels) for part in (quarter % 2, quarter // 2))
+            drawn, (x0, y0, x1, y1) = sprite(
+                self.draw(name, style, rng), pixels, colour, rng.random() < 0.5
+            )
+            x, y = (
+                half * part + rng.randint(0, half - pixels) for part in (quarter % 2, quarter // 2)
+            )
             image.paste(drawn, (x, y), drawn)
-            objects.append(SceneObject(name, style, colour, "", (x + x0, y + y0, x + x1, y + y1), quarter))
+            objects.append(
+                SceneObject(name, style, colour, "", (x + x0, y + y0, x + x1, y + y1), quarter)
+            )
         return Scene(np.array(image), None, tuple(objects), key)

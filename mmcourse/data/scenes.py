@@ -16,17 +16,36 @@ from mmcourse.data.drawings import HELD_OUT_STYLE, drawing, nouns, styles_of
 from mmcourse.data.language import COLOURS, Description, Group
 
 SPLITS = ("train", "val", "composition", "style")
-RGB = {"red": (226, 34, 34), "orange": (250, 136, 14), "yellow": (250, 218, 30), "green": (46, 160, 54),
-       "blue": (42, 92, 226), "purple": (138, 48, 190), "pink": (250, 130, 190), "brown": (128, 76, 36)}
-PIXELS = {"small": (17, 20), "medium": (24, 27), "big": (32, 37)}  # longest side in a scene of 64 pixels, inclusive
+RGB = {
+    "red": (226, 34, 34),
+    "orange": (250, 136, 14),
+    "yellow": (250, 218, 30),
+    "green": (46, 160, 54),
+    "blue": (42, 92, 226),
+    "purple": (138, 48, 190),
+    "pink": (250, 130, 190),
+    "brown": (128, 76, 36),
+}
+PIXELS = {
+    "small": (17, 20),
+    "medium": (24, 27),
+    "big": (32, 37),
+}  # longest side in a scene of 64 pixels, inclusive
 # background: colour above the horizon, colour below, horizon in sixty-fourths of the height, texture and its colour
 PAINT = {
-    "grass": ("#9ed0f4", "#70ba54", 22, "flecks", "#4a923a"), "beach": ("#78c8f0", "#f0daa0", 24, "flecks", "#d8bc7c"),
-    "snow": ("#ccd8e8", "#f4f8fc", 26, "flecks", "#ffffff"), "night": ("#10143a", "#222854", 48, "flecks", "#faf6c8"),
-    "sea": ("#b0dcf6", "#2c80be", 20, "waves", "#62acde"), "room": ("#f2e6ce", "#a47042", 42, "none", "#000000"),
-    "road": ("#bec4cc", "#64666c", 18, "dashes", "#f4f0dc"), "sunset": ("#fa9852", "#6e3e68", 40, "none", "#000000"),
-    "rain": ("#8892a0", "#68727e", 44, "streaks", "#beccde"), "paper": ("#faf9f5", "#faf9f5", 0, "none", "#000000"),
-    "dots": ("#faf4e2", "#faf4e2", 0, "dots", "#d6968c"), "stripes": ("#f2f6fa", "#f2f6fa", 0, "stripes", "#a6c8de")}
+    "grass": ("#9ed0f4", "#70ba54", 22, "flecks", "#4a923a"),
+    "beach": ("#78c8f0", "#f0daa0", 24, "flecks", "#d8bc7c"),
+    "snow": ("#ccd8e8", "#f4f8fc", 26, "flecks", "#ffffff"),
+    "night": ("#10143a", "#222854", 48, "flecks", "#faf6c8"),
+    "sea": ("#b0dcf6", "#2c80be", 20, "waves", "#62acde"),
+    "room": ("#f2e6ce", "#a47042", 42, "none", "#000000"),
+    "road": ("#bec4cc", "#64666c", 18, "dashes", "#f4f0dc"),
+    "sunset": ("#fa9852", "#6e3e68", 40, "none", "#000000"),
+    "rain": ("#8892a0", "#68727e", 44, "streaks", "#beccde"),
+    "paper": ("#faf9f5", "#faf9f5", 0, "none", "#000000"),
+    "dots": ("#faf4e2", "#faf4e2", 0, "dots", "#d6968c"),
+    "stripes": ("#f2f6fa", "#f2f6fa", 0, "stripes", "#a6c8de"),
+}
 
 
 @dataclass(frozen=True)
@@ -80,10 +99,16 @@ class Scene:
         """Whether a fact is true here: also a relation said the other way round, or the natural colour of a thing."""
         match fact:
             case "relation", first, relation, second:
-                return not self.facts.isdisjoint({fact, ("relation", second, language.INVERSE[relation], first)})
+                return not self.facts.isdisjoint(
+                    {fact, ("relation", second, language.INVERSE[relation], first)}
+                )
             case "colour", noun, colour if fact not in self.facts:
-                return any(thing.noun == noun and thing.colour is None and colour in natural_colours(noun, thing.style)
-                           for thing in self.objects)
+                return any(
+                    thing.noun == noun
+                    and thing.colour is None
+                    and colour in natural_colours(noun, thing.style)
+                    for thing in self.objects
+                )
         return fact in self.facts
 
 
@@ -97,13 +122,19 @@ def held_out(first, second):
 def partners(name):
     """What ``name`` never meets in training: (nouns, colours)."""
     noun = language.noun_table()[name]
-    colours = tuple(c for c in COLOURS if noun.tintable and c not in noun.denied and held_out(c, name))
-    return tuple(other.name for other in nouns() if other.name != name and held_out(name, other.name)), colours
+    colours = tuple(
+        c for c in COLOURS if noun.tintable and c not in noun.denied and held_out(c, name)
+    )
+    return tuple(
+        other.name for other in nouns() if other.name != name and held_out(name, other.name)
+    ), colours
 
 
 def colours_in(image):
     """Colour words for a drawing (Pillow, RGBA): the hues of at least a fifth of what is opaque."""
-    hue, saturation, value = np.asarray(image.convert("RGB").convert("HSV"))[np.asarray(image)[..., 3] > 127].T
+    hue, saturation, value = np.asarray(image.convert("RGB").convert("HSV"))[
+        np.asarray(image)[..., 3] > 127
+    ].T
     hues = np.array(["red", "orange", "yellow", "green", "blue", "purple", "pink", "red"])
     names = hues[np.digitize(hue, [9, 30, 48, 117, 181, 213, 245])]
     names[(hue < 30) & (value < 176)] = "brown"  # a dark orange
@@ -120,7 +151,9 @@ def natural_colours(name, style):
 @cache
 def artist(name, split):
     """The styles that may draw a noun in a split."""
-    return tuple(style for style in styles_of(name) if (style == HELD_OUT_STYLE) == (split == "style"))
+    return tuple(
+        style for style in styles_of(name) if (style == HELD_OUT_STYLE) == (split == "style")
+    )
 
 
 @cache
@@ -145,7 +178,9 @@ def tint(image, opaque, colour):
     grey = image.convert("L")
     levels = np.array(grey.histogram(opaque))
     rank = ((2 * levels.cumsum() - levels) * 255 // max(2 * int(levels.sum()), 1))[:, None]
-    shades = np.where(rank < 128, colour * (rank + 96) // 224, colour + (255 - colour) * (rank - 128) // 256)
+    shades = np.where(
+        rank < 128, colour * (rank + 96) // 224, colour + (255 - colour) * (rank - 128) // 256
+    )
     tinted = Image.fromarray(shades.astype(np.uint8)[np.asarray(grey)])
     tinted.putalpha(image.getchannel("A"))
     return tinted
@@ -154,8 +189,10 @@ def tint(image, opaque, colour):
 def paint(name, size, rng):
     """The background ``name`` as a picture, with its colours, horizon and texture jittered."""
     above, below, horizon, texture, ink = PAINT[name]
-    above, below, ink = (tuple(min(max(part + rng.randrange(-14, 15), 0), 255) for part in ImageColor.getrgb(colour))
-                         for colour in (above, below, ink))
+    above, below, ink = (
+        tuple(min(max(part + rng.randrange(-14, 15), 0), 255) for part in ImageColor.getrgb(colour))
+        for colour in (above, below, ink)
+    )
     line = (horizon + rng.randrange(-6, 7)) * size // 64 if horizon else 0
     image = Image.new("RGB", (size, size), below)
     image.paste(above, (0, 0, size, line))
@@ -163,13 +200,22 @@ def paint(name, size, rng):
     start, step = rng.randrange(8) * size // 64, rng.randrange(5, 9) * size // 64
     top = line if name in ("grass", "beach") else 0
     dice = rng.randbytes({"flecks": 144, "streaks": 90}.get(texture, 0))
-    spots = [(x * size // 256, top + y * (size - top) // 256) for x, y in zip(dice[::2], dice[1::2], strict=True)]
+    spots = [
+        (x * size // 256, top + y * (size - top) // 256)
+        for x, y in zip(dice[::2], dice[1::2], strict=True)
+    ]
     middle, grid = (line + size) // 2, range(start % step, size, step)
     points = {"flecks": spots, "dots": [(x, y) for x in grid for y in grid]}
-    lines = {"streaks": [(x, y, x - size // 32, y + size // 16) for x, y in spots],
-             "waves": [(0, y, size, y) for y in range(line + start, size, step)]}
-    boxes = {"dashes": [(x, middle, x + step, middle + size // 64) for x in range(start, size, 2 * step)],
-             "stripes": [(x, 0, x + step // 3, size) for x in range(start, size, step)]}
+    lines = {
+        "streaks": [(x, y, x - size // 32, y + size // 16) for x, y in spots],
+        "waves": [(0, y, size, y) for y in range(line + start, size, step)],
+    }
+    boxes = {
+        "dashes": [
+            (x, middle, x + step, middle + size // 64) for x in range(start, size, 2 * step)
+        ],
+        "stripes": [(x, 0, x + step // 3, size) for x in range(start, size, step)],
+    }
     draw.point(points.get(texture, []), ink)
     for draw_one, marks in ((draw.line, lines), (draw.rectangle, boxes)):
         for mark in marks.get(texture, ()):
@@ -193,11 +239,15 @@ def place(tree, region, rng, places):
         return
     axis, first, second = tree
     across, need = 1 - axis, extent(tree)
-    band = min(need[across] + 4, high[across] - low[across])  # one for both, so that "left of" never looks like "above"
+    band = min(
+        need[across] + 4, high[across] - low[across]
+    )  # one for both, so that "left of" never looks like "above"
     low[across] += rng.randint(0, high[across] - low[across] - band)
     high[across] = low[across] + band
     end, start = list(high), list(low)
-    end[axis] = start[axis] = low[axis] + extent(first)[axis] + rng.randint(0, high[axis] - low[axis] - need[axis])
+    end[axis] = start[axis] = (
+        low[axis] + extent(first)[axis] + rng.randint(0, high[axis] - low[axis] - need[axis])
+    )
     place(first, (*low, *end), rng, places)
     place(second, (*start, *high), rng, places)
 
@@ -212,7 +262,11 @@ def layout(description, leaves, rng):
         for other in more:
             tree, inner = (inner, tree, other), inner if relation else 1 - inner
         trees.append(tree)
-    return (axis, *(trees if relation in ("left of", "above") else trees[::-1])) if relation else trees[0]
+    return (
+        (axis, *(trees if relation in ("left of", "above") else trees[::-1]))
+        if relation
+        else trees[0]
+    )
 
 
 class EmojiScenes:
@@ -230,9 +284,19 @@ class EmojiScenes:
         if size < 32:
             raise ValueError(f"scenes need at least 32 pixels to be legible, got size={size}")
         self.split, self.size = split, size
-        self.names = [noun.name for noun in nouns() if artist(noun.name, split)] if only is None else list(only)
-        if len(self.names) < 2 or not all(artist(name, split) for name in self.names) or (only and split == SPLITS[2]):
-            raise ValueError(f"only must be two nouns or more, in any split but composition, got {only!r} for {split}")
+        self.names = (
+            [noun.name for noun in nouns() if artist(noun.name, split)]
+            if only is None
+            else list(only)
+        )
+        if (
+            len(self.names) < 2
+            or not all(artist(name, split) for name in self.names)
+            or (only and split == SPLITS[2])
+        ):
+            raise ValueError(
+                f"only must be two nouns or more, in any split but composition, got {only!r} for {split}"
+            )
 
     def __getitem__(self, index):
         if index < 0:
@@ -257,12 +321,16 @@ class EmojiScenes:
             names.append(second)
         bound = rng.choice(partners(first)[1]) if special == "binding" else None
         sizes = [rng.choice(("small", "medium", "medium", "big")) for _ in counts]
-        if sum(counts) > 2 or max(counts) > 1:  # so that all fit: three things are never big, of two groups only one is
+        if (
+            sum(counts) > 2 or max(counts) > 1
+        ):  # so that all fit: three things are never big, of two groups only one is
             sizes = ["medium" if size == "big" else size for size in sizes]
         elif sizes == ["big", "big"]:
             sizes = ["big", "medium"]
-        groups = tuple(Group(name, count, bound if bound and name == first else self.colour(name, rng), size)
-                       for name, count, size in zip(names, counts, sizes, strict=True))
+        groups = tuple(
+            Group(name, count, bound if bound and name == first else self.colour(name, rng), size)
+            for name, count, size in zip(names, counts, sizes, strict=True)
+        )
         relation = rng.choice(tuple(language.RELATIONS)) if len(groups) == 2 else None
         return Description(groups, relation, rng.choice(tuple(PAINT)))
 
@@ -286,13 +354,31 @@ class EmojiScenes:
             for _ in range(group.count):
                 pixels = rng.randint(*PIXELS[group.size]) * self.size // 64
                 leaves[number].append((pixels, len(things)))
-                things.append((group, number, pixels, rng.choice(artist(group.noun, self.split)), rng.random() < 0.5))
+                things.append(
+                    (
+                        group,
+                        number,
+                        pixels,
+                        rng.choice(artist(group.noun, self.split)),
+                        rng.random() < 0.5,
+                    )
+                )
         places, objects = {}, []
         place(layout(description, leaves, rng), (0, 0, self.size, self.size), rng, places)
         for index, (group, number, pixels, style, mirrored) in enumerate(things):
             x, y = places[index]
-            drawn, (x0, y0, x1, y1) = sprite(self.draw(group.noun, style, rng), pixels, group.colour, mirrored)
+            drawn, (x0, y0, x1, y1) = sprite(
+                self.draw(group.noun, style, rng), pixels, group.colour, mirrored
+            )
             image.paste(drawn, (x, y), drawn)
-            objects.append(SceneObject(group.noun, style, group.colour, group.size,
-                                       (x + x0, y + y0, x + x1, y + y1), number))
+            objects.append(
+                SceneObject(
+                    group.noun,
+                    style,
+                    group.colour,
+                    group.size,
+                    (x + x0, y + y0, x + x1, y + y1),
+                    number,
+                )
+            )
         return Scene(np.array(image), description, tuple(objects), key)

@@ -1,0 +1,1 @@
+"""What the pages of the book draw with; no chapter's module imports it."""

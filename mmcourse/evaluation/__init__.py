@@ -1,0 +1,1 @@
+"""How good is it, and how sure can we be? Captions, facts, and the statistics of both."""

@@ -1,0 +1,1 @@
+"""One file a shipped model: how it is trained."""

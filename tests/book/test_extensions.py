@@ -1,0 +1,296 @@
+"""The book's own extensions of Sphinx, on a book of three small pages: its numbers, tables and figures."""
+
+import base64
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from sphinx.application import Sphinx
+
+EXTENSIONS = Path(__file__).resolve().parents[2] / "book" / "_ext"
+STATE, VIEW = (
+    "application/vnd.jupyter.widget-state+json",
+    "application/vnd.jupyter.widget-view+json",
+)
+CONF = """
+extensions = ["sphinx.ext.autodoc", "myst_nb", "sphinx_design",
+              "course", "formulas", "live", "benchmarks", "assignments", "words"]
+nb_execution_mode, html_theme, numfig, math_numfig = "off", "basic", True, True
+myst_enable_extensions = ["dollarmath"]
+exclude_patterns = ["notebooks/assignments"]
+html_theme_options = {"repository_url": "https://github.com/us/course"}
+"""
+INDEX = """# A book
+
+{measurements}
+
+```{live} notebooks/05_far.ipynb Dial
+:alt: A dial with a <hand>
+```
+
+```{formulas} far
+```
+
+```{benchmarks}
+```
+
+```{profiles}
+```
+
+```{assignments}
+```
+
+```{solutions} A7
+```
+
+```{toctree}
+:numbered:
+notebooks/02_near
+notebooks/05_far
+```
+"""
+TASKS = '''# %% [markdown]
+# # A7 The lost key
+#
+# ## Part 1 · Doors (8 points, 40 minutes, easy)
+# %% answer="door"
+def door(x):
+    """Opens `x`."""
+    ### BEGIN SOLUTION
+    return x + 1
+    ### END SOLUTION
+
+# %% tests="door" points=8
+check(door, 1, gives=2)
+# %% hidden="door" points=8
+check(door, 3, gives=secret)
+# %% [markdown]
+# ## Part 2 · Windows (2 points, 50 minutes, hard)
+# %% answer="window"
+window = 3
+# %% [markdown] written="why" points=2
+# Because $a$ is large.
+'''
+NEAR = (
+    "# Near\n\n{measured}`seconds` s, {measured}`reading` min\n\n## First\n\n### Deep\n\n## Second"
+)
+TIED = "It is 5% or {glue:text}`share:.1%` of `5 %`, 0.1 to +0.3 by BLEU-4 (with $x=2$), ten-fold, $y$ and $z$."
+FAR = "# Far\n\n## First\n\n$$\na\n$$ (eq-far-a)\n\n## Second\n\n$$\nb\n$$ (eq-far-b)\n\nSee {eq}`eq-far-b`."
+FAR += ' "($s$, $t$)": $u$ or $v$-th.'
+ROWS = [{"what": "a race", "sizes": "B 1", "unit": "ms", "ours": 20.0, "peer": 30.0, "peer_name": "theirs",
+         "ratio": 1.5, "spread": [1.4, 1.6], "goal": "≥ 2", "reached": False, "notes": ["a note"],
+         "profile": {"ourModel": {"softmax": 0.25, "other": 0.019}}},
+        {"what": "alone", "sizes": "B 2", "unit": "s", "ours": 3.0, "goal": None, "notes": []}]  # fmt: skip
+
+
+def figure(name, key):
+    """The state of a live figure, and an output that shows it."""
+    state = {
+        "_anywidget_id": f"mmcourse.book.figures.{name}",
+        "_esm": f"/* </script> of {name} */",
+        "_css": "",
+    }
+    shown = {VIEW: {"model_id": key, "version_major": 2}, "image/svg+xml": f"<svg><title>{name}</title></svg>",
+             "text/plain": name}  # fmt: skip
+    return {"state": state}, new_output("display_data", shown)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """The pages of the small book, as soups."""
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "notebooks").mkdir()
+    (folder / "conf.py").write_text(CONF)
+    (folder / "index.md").write_text(INDEX.replace("{measurements}", "```{measurements}\n```"))
+    (knob, shown_knob), (dial, shown_dial) = figure("Knob", "k"), figure("Dial", "d")
+    share = new_output(
+        "display_data", {"text/plain": "0.25"}, metadata={"scrapbook": {"name": "share"}}
+    )
+    near = new_notebook(cells=[new_markdown_cell(NEAR), new_markdown_cell("word " * 366 + TIED),
+                               new_code_cell("x\n" * 25, outputs=[share])])  # fmt: skip
+    near.metadata["mmcourse"] = {"seconds": 42, "megabytes": 321}
+    far = new_notebook(
+        cells=[new_markdown_cell(FAR), new_code_cell("show()", outputs=[shown_knob, shown_dial])]
+    )
+    far.metadata["widgets"] = {
+        STATE: {"state": {"k": knob, "d": dial}, "version_major": 2, "version_minor": 0}
+    }
+    for name, notebook in (("02_near", near), ("05_far", far)):
+        nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+    (folder / "formulas.csv").write_text(
+        "label,says,code,test\neq-far-a,the first,a + b,\neq-near-x,another,y,\n"
+        "eq-far-b,the second,mmcourse.x.f,tests/test_x.py::test_f\n"
+    )
+    (folder / "notebooks" / "assignments").mkdir()
+    (folder / "notebooks" / "assignments" / "A7_key.py").write_text(TASKS)
+    (folder / "notebooks" / "assignments" / "A7_key.ipynb").write_text("{}")
+    (folder / "found.json").write_text(
+        json.dumps({"quick": False, "machine": {"device": "a chip"}, "rows": ROWS})
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXTENSIONS))
+        patch.setattr(importlib.import_module("formulas"), "TABLE", folder / "formulas.csv")
+        patch.setattr(importlib.import_module("benchmarks"), "MEASURED", folder / "found.json")
+        Sphinx(
+            folder, folder, folder / "out", folder / "trees", "html", status=None, warning=None
+        ).build()
+    return {name: BeautifulSoup((folder / "out" / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+            for name in ("index", "notebooks/02_near", "notebooks/05_far")}  # fmt: skip
+
+
+def table(page, place):
+    return [[cell.get_text(" ", strip=True) for cell in row.select("td")] for row in
+            page.select("table")[place].select("tbody tr")]  # fmt: skip
+
+
+def test_a_chapter_keeps_its_number(pages):
+    numbers = {name: [part.get_text(strip=True) for part in page.select("div.body .section-number")]
+               for name, page in pages.items()}  # fmt: skip
+    assert numbers["notebooks/02_near"] == ["2.", "2.1.", "2.1.1.", "2.2."]
+    assert numbers["notebooks/05_far"] == ["5.", "5.1.", "5.2."]
+    formulas = [part.get_text() for part in pages["notebooks/05_far"].select(".eqno")]
+    assert [re.sub(r"[^\d.]", "", text) for text in formulas] == ["5.1", "5.2"]
+    assert "See (5.2)" in pages["notebooks/05_far"].get_text()
+    contents = [
+        link.get_text() for link in pages["index"].select("div.body .toctree-wrapper a.reference")
+    ]
+    assert contents[:2] == ["2. Near", "2.1. First"] and contents[-3:] == [
+        "5. Far",
+        "5.1. First",
+        "5.2. Second",
+    ]
+
+
+def test_a_formula_stays_with_its_brackets_and_commas(pages):
+    kept = [part.get_text() for part in pages["notebooks/05_far"].select("span.together")]
+    assert kept == ["“(\\(s\\),", "\\(t\\))”:"]
+    assert (
+        "See (5.2). “(\\(s\\), \\(t\\))”: \\(u\\) or \\(v\\)-th."
+        in pages["notebooks/05_far"].get_text()
+    )
+
+
+def test_what_was_measured_is_on_the_page_and_in_the_table(pages):
+    words = (
+        len(NEAR.split()) + 366 + len(TIED.split())
+    )  # 200 a minute, and 25 lines of code: 20 a minute
+    reading = -(-(words / 200 + 25 / 20) // 1)
+    assert f"42 s, {reading:.0f} min" in pages["notebooks/02_near"].get_text() and reading == 4
+    assert table(pages["index"], 0) == [["2 Near", "4", "42", "321"], ["5 Far", "1", "", ""]]
+
+
+def test_the_formulas_of_a_chapter(pages):
+    assert table(pages["index"], 1) == [
+        ["(5.1)", "the first", "in the chapter: a + b no check: it is drawn or printed"],
+        ["(5.2)", "the second", "f test_f in tests/test_x.py"]]  # fmt: skip
+
+
+def test_a_function_names_the_formulas_that_it_computes(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXTENSIONS))
+    formulas, app = (
+        importlib.import_module("formulas"),
+        SimpleNamespace(env=SimpleNamespace(note_dependency=print)),
+    )
+    monkeypatch.setattr(formulas, "TABLE", tmp_path / "formulas.csv")
+    formulas.TABLE.write_text(
+        "label,says,code,test\neq-a-b,x,mmcourse.f,\neq-a-c,x,mmcourse.g,\neq-a-d,x,mmcourse.f,\n"
+    )
+    for name, said in (("mmcourse.f", ["", "Formulas: :eq:`eq-a-b`, :eq:`eq-a-d`."]),
+                       ("mmcourse.g", ["", "Formula: :eq:`eq-a-c`."]), ("mmcourse.h", [])):  # fmt: skip
+        lines = ["Says what it does."]
+        formulas.name_formulas(app, "function", name, None, None, lines)
+        assert lines == ["Says what it does.", *said]
+
+
+def test_assignments_can_be_got(pages):
+    assert table(pages["index"], 4) == [["A7 The lost key", "2", "1.5", "download , open in Colab"]]
+    download, colab = pages["index"].select("table")[4].select("a")
+    assert download["href"].endswith("/A7_key.ipynb") and "_downloads" in download["href"]
+    assert colab["href"].endswith("/github/us/course/blob/main/notebooks/assignments/A7_key.ipynb")
+
+
+def test_solutions_are_folded_and_hidden_tests_are_not_there(pages):
+    folded = pages["index"].select("details")
+    assert [part.summary.get_text(strip=True) for part in folded] == [
+        "Part 1 · Doors ·door", "Part 2 · Windows ·window", "Part 2 · Windows · in your own words"]  # fmt: skip
+    assert folded[0].pre.get_text() == 'def door(x):\n    """Opens `x`."""\n    return x + 1\n'
+    assert folded[2].select_one(".math") and not any(part.has_attr("open") for part in folded)
+    assert "secret" not in pages["index"].get_text()
+
+
+def test_what_was_raced(pages):
+    assert "Measured on device a chip." in pages["index"].get_text()
+    rows = [
+        [cell.replace("\N{NO-BREAK SPACE}", "~") for cell in row]
+        for row in table(pages["index"], 2)
+    ]
+    assert rows == [["1", "a race", "B 1", "20.0 ms", "30.0 ms", "1.50 (1.40~to~1.60)", "≥~2", "no"],
+                    ["2", "alone", "B 2", "3.00 s", "–", "–", "–", "–"]]  # fmt: skip
+    assert table(pages["index"], 3) == [
+        ["1", "our\N{ZERO WIDTH SPACE}Model", "softmax 25\N{NO-BREAK SPACE}%"]
+    ]
+    notes = [item.get_text(strip=True) for item in pages["index"].select("ol li")]
+    assert notes == ["peer: theirs; a note", "peer: none"]
+
+
+def test_what_belongs_together_stays_on_one_line(pages):
+    text = next(
+        part for part in pages["notebooks/02_near"].select("p") if "It is" in part.get_text()
+    )
+    said = text.get_text().partition("It is ")[2].replace("\N{NO-BREAK SPACE}", "~")
+    assert (
+        said
+        == r"5~% or 25.0~% of 5 %, 0.1~to~+0.3 by BLEU-4 (with \(x=2\)), ten-fold, \(y\) and \(z\)."
+    )
+    assert [part.get_text() for part in text.select(".together")] == [
+        "BLEU-4",
+        r"\(x=2\)),",
+        r"\(z\).",
+    ]
+
+
+def test_a_live_figure_on_a_page_without_code(pages):
+    image, data = pages["index"].select_one("img.mm-still"), pages["index"].select_one("#mm-data")
+    assert base64.b64decode(image["src"].partition(",")[2]) == b"<svg><title>Dial</title></svg>"
+    assert image["alt"] == "A dial with a <hand>"
+    assert json.loads(data.string)["_esm"] == "/* </script> of Dial */", (
+        "the script ends where it should"
+    )
+
+
+def test_live_and_still_stand_side_by_side(pages):
+    both = pages["notebooks/05_far"].select(".mm-both")
+    assert len(both) == 2
+    for place, (bundle, key) in enumerate(zip(both, "kd", strict=True)):
+        assert len(bundle.select(".mm-still img, .mm-still svg")) == 1, place
+        assert json.loads(bundle.find("script", type=VIEW).string)["model_id"] == key
+
+
+@pytest.mark.parametrize("page, message", [
+    ("# A\n\n{measured}`hours`", "has no measured 'hours', only seconds, reading"),
+    ("# A\n\n```{live} 01_a.ipynb Lever\n:alt: x\n```", "01_a.ipynb holds no figure Lever: execute it"),
+])  # fmt: skip
+def test_what_is_not_there_is_said(tmp_path, page, message, monkeypatch):
+    notebook = new_notebook(cells=[new_markdown_cell(page)], metadata={"mmcourse": {"seconds": 3}})
+    nbformat.write(notebook, tmp_path / "01_a.ipynb")
+    (tmp_path / "conf.py").write_text(CONF + 'root_doc = "01_a"\n')
+    monkeypatch.syspath_prepend(str(EXTENSIONS))
+    with (tmp_path / "said").open("w") as said:
+        Sphinx(
+            tmp_path,
+            tmp_path,
+            tmp_path / "out",
+            tmp_path / "trees",
+            "html",
+            status=None,
+            warning=said,
+        ).build()
+    assert message in (tmp_path / "said").read_text()
+    assert sys.modules["course"].__file__ == str(EXTENSIONS / "course.py")

@@ -1,0 +1,251 @@
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmcourse.data.pictures import load_picture
+
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+
+
+def halves(width=40, height=40, left=RED, right=BLUE):
+    """A picture with a left and a right half."""
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[:, : width // 2], pixels[:, width // 2 :] = left, right
+    return Image.fromarray(pixels)
+
+
+def assert_halves(pixels, first=RED, second=BLUE, axis=1):
+    """The middles of both halves along an axis (1 = left and right) have these colours, up to JPEG's error."""
+    assert pixels.dtype == np.uint8 and pixels.shape[2] == 3
+    size = len(pixels)
+    at = [(size // 4, size // 2), (3 * size // 4, size // 2)]
+    for place, colour in zip(at, (first, second), strict=True):
+        found = pixels[place if axis == 0 else place[::-1]].astype(int)
+        assert abs(found - colour).max() <= 6, (found, colour)
+
+
+def test_same_size_is_unchanged():
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    assert np.array_equal(load_picture(pixels), pixels)
+    assert np.array_equal(load_picture(Image.fromarray(pixels), 64), pixels)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "gif", "webp", "bmp", "tiff", "ppm"])
+def test_formats(tmp_path, ending):
+    path = tmp_path / f"picture.{ending}"
+    halves().save(path)
+    assert_halves(load_picture(path, 32))
+    assert_halves(load_picture(str(path), 7))
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "YCbCr", "HSV", "LAB"])
+def test_colour_modes(mode):
+    if mode == "LAB":
+        from PIL import ImageCms
+
+        profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        picture = ImageCms.applyTransform(
+            halves(), ImageCms.buildTransform(*profiles, "RGB", "LAB")
+        )
+        assert load_picture(picture, 32).shape == (32, 32, 3)
+        return
+    assert_halves(load_picture(halves().convert(mode), 32))
+
+
+def test_cmyk_jpeg(tmp_path):
+    halves().convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    assert_halves(load_picture(tmp_path / "a.jpg", 32))
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_grey(mode):
+    assert_halves(
+        load_picture(halves(left=(0, 0, 0), right=WHITE).convert(mode), 32), (0, 0, 0), WHITE
+    )
+
+
+@pytest.mark.parametrize("ending", ["png", "tiff"])
+def test_sixteen_bits_keep_their_shades(tmp_path, ending):
+    values = np.zeros((40, 40), np.uint16)
+    values[:, :20], values[:, 20:] = 0x4000, 0xC000
+    Image.fromarray(values).save(tmp_path / f"deep.{ending}")
+    assert_halves(load_picture(tmp_path / f"deep.{ending}", 32), (64,) * 3, (191,) * 3)
+
+
+def test_sixteen_bits_that_are_dark_stay_dark(tmp_path):
+    Image.fromarray(np.full((8, 8), 200, np.uint16)).save(tmp_path / "dark.png")
+    assert load_picture(tmp_path / "dark.png", 8).max() == 0
+
+
+@pytest.mark.parametrize("dtype, top", [(np.int32, 1_000_000), (np.float32, 1.0)])
+def test_deep_grey_is_stretched(dtype, top):
+    values = np.zeros((40, 40), dtype)
+    values[:, 20:] = top
+    assert_halves(load_picture(Image.fromarray(values), 32), (0, 0, 0), WHITE)
+
+
+def test_transparency_lies_on_white(tmp_path):
+    picture = halves().convert("RGBA")
+    alpha = np.full((40, 40), 255, np.uint8)
+    alpha[:, 20:] = 0
+    picture.putalpha(Image.fromarray(alpha))
+    assert_halves(load_picture(picture, 32), RED, WHITE)
+    picture.convert("LA").save(tmp_path / "la.png")
+    assert_halves(load_picture(tmp_path / "la.png", 32), (76, 76, 76), WHITE)
+    alpha[:, 20:] = 128
+    picture.putalpha(Image.fromarray(alpha))
+    assert_halves(load_picture(picture, 32), RED, (127, 127, 255))
+
+
+def test_transparent_palette(tmp_path):
+    picture = Image.fromarray(np.repeat([[0, 1]], 20, axis=1).repeat(40, axis=0).astype(np.uint8))
+    picture = picture.convert("P")
+    picture.putpalette([*RED, *BLUE])
+    picture.save(tmp_path / "palette.png", transparency=1)
+    assert Image.open(tmp_path / "palette.png").mode == "P"
+    assert_halves(load_picture(tmp_path / "palette.png", 32), RED, WHITE)
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp"])
+def test_first_frame_of_an_animation(tmp_path, ending):
+    other = halves(left=BLUE, right=RED)
+    halves().save(
+        tmp_path / f"a.{ending}", save_all=True, append_images=[other, other], duration=50
+    )
+    assert Image.open(tmp_path / f"a.{ending}").n_frames > 1
+    assert_halves(load_picture(tmp_path / f"a.{ending}", 32))
+
+
+@pytest.mark.parametrize(
+    "orientation, first, second, axis",
+    [(1, RED, BLUE, 1), (2, BLUE, RED, 1), (3, BLUE, RED, 1), (6, RED, BLUE, 0), (8, BLUE, RED, 0)],
+)
+def test_exif_orientation(tmp_path, orientation, first, second, axis):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    halves().save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    assert_halves(load_picture(tmp_path / "turned.jpg", 32), first, second, axis)
+
+
+@pytest.mark.parametrize(
+    "width, height", [(1, 1), (3, 1), (1, 500), (500, 1), (65, 64), (1000, 31)]
+)
+def test_any_shape(width, height):
+    for size in (1, 13, 64):
+        pixels = load_picture(Image.new("RGB", (width, height), (10, 200, 30)), size)
+        assert pixels.shape == (size, size, 3) and (pixels == (10, 200, 30)).all()
+
+
+def test_whole_picture_is_kept_and_edges_are_repeated():
+    pixels = load_picture(halves(80, 20), 64)
+    assert_halves(pixels)
+    assert (pixels[0] == pixels[32]).all()  # above the 16 rows of the picture its first row goes on
+    tall = np.zeros((80, 40, 3), np.uint8)
+    tall[:, :1], tall[:, -1:] = RED, BLUE
+    pixels = load_picture(tall, 80)
+    assert (
+        (pixels[:, :20] == RED).all()
+        and (pixels[:, 60:] == BLUE).all()
+        and (pixels[:, 25:55] == 0).all()
+    )
+
+
+def test_large_jpeg(tmp_path):
+    halves(3000, 2000).save(tmp_path / "large.jpg")
+    assert_halves(load_picture(tmp_path / "large.jpg", 64))
+
+
+def bomb(path, side):
+    """A small PNG that claims side x side pixels."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    "side", [9_500, 60_000]
+)  # Pillow warns of the first and refuses the second
+def test_decompression_bomb(tmp_path, side):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="too many pixels.*make it smaller"):
+            load_picture(bomb(tmp_path / "bomb.png", side))
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "gif", "webp", "bmp", "tiff", "ppm"])
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
+def test_cut_off(tmp_path, ending, share):
+    noise = np.random.default_rng(1).integers(0, 256, (50, 50, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / f"whole.{ending}")
+    data = (tmp_path / f"whole.{ending}").read_bytes()
+    path = tmp_path / f"cut.{ending}"
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ValueError, match="cut off or damaged|is none"):
+        load_picture(path)
+
+
+def test_every_cut_of_a_small_picture_gives_all_of_it_or_a_clear_error(tmp_path):
+    halves(5, 5).save(tmp_path / "small.png")
+    data, whole = (tmp_path / "small.png").read_bytes(), load_picture(tmp_path / "small.png")
+    path, errors = tmp_path / "cut.png", 0
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        try:
+            assert np.array_equal(load_picture(path), whole)  # only checksums are missing
+        except ValueError as error:
+            errors += 1
+            assert any(
+                words in str(error) for words in ("is cut off or damaged", "is none", "is empty")
+            )
+    assert errors >= len(data) - 24
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello, I am a text", b"\x00" * 100, b"<svg/>", b"%!PS-Adobe-3.0 EPSF-3.0\n"]
+)
+def test_not_a_picture(tmp_path, content):
+    (tmp_path / "text.png").write_bytes(content)
+    with pytest.raises(ValueError, match="expected a picture .PNG, JPEG.*convert it"):
+        load_picture(tmp_path / "text.png")
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(ValueError, match="is empty.*download it again"):
+        load_picture(tmp_path / "empty.png")
+
+
+def test_folder_and_missing(tmp_path):
+    with pytest.raises(IsADirectoryError, match="got the folder.*name what is in it"):
+        load_picture(tmp_path)
+    with pytest.raises(FileNotFoundError, match="found no file .*nothing.png"):
+        load_picture(tmp_path / "nothing.png")
+    with pytest.raises(ValueError, match="not an ordinary file"):
+        load_picture("/dev/null")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((8, 8, 3)),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((3, 8, 8), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+    ],
+)
+def test_wrong_array(array):
+    with pytest.raises(ValueError, match=r"expected a uint8 array \(H, W, 3\)"):
+        load_picture(array)

@@ -3,20 +3,24 @@
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
+ITS_TESTS = $(wildcard tests/test_$(NAME).py tests/test_$(NAME)_*.py tests/$(NAME))
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test quick lab notebooks grade feedback bench clean
+.PHONY: help book pdf links wheel test quick lab notebooks grade feedback bench clean
 
 help:
 	@echo "make book       build the book and say where to open it"
 	@echo "make pdf        make a PDF of the book (needs Chromium or Chrome)"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make test       run everything that a change must pass"
+	@echo "make test NAME=decoding    what one chapter needs, in minutes (or NAME=data, book, classroom, cli)"
 	@echo "make quick      run the tests that take less than a minute"
 	@echo "make notebooks  execute the notebooks that are stale"
 	@echo "make grade      grade a class, or thirty sample submissions (book/teaching.md)"
 	@echo "make bench      race our code against other libraries (ten minutes)"
+	@echo "make wheel      build the package as a wheel, into dist/"
+	@echo "make links      check that every link of the book leads somewhere (needs a network)"
 	@echo "make clean      remove what was built (rm -rf .venv removes the environment)"
 
 book: $(READY)
@@ -29,16 +33,32 @@ book: $(READY)
 pdf: $(READY)
 	@$(BIN)/python -m tools.book.pdf
 
-# One notebook or test file a worker; one thread each, so that two workers share two cores.
-test: export OMP_NUM_THREADS = 1
-test: $(READY)
-	@$(BIN)/ruff check .
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 900 tests notebooks
+links: $(READY)
+	@$(BIN)/jupyter-book build . --all --builder linkcheck
 
-quick: export OMP_NUM_THREADS = 1
+wheel: $(READY)
+	@rm -rf build dist
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+# One notebook or test file a worker; one thread each, so that two workers share two cores.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
+NBVAL = --nbval-lax --nbval-current-env --nbval-cell-timeout 900
+test quick: export OMP_NUM_THREADS = 1
+test: $(READY)
+	@$(BIN)/ruff format --check --quiet . || { echo "Lay out what is listed with: $(BIN)/ruff format ."; $(BIN)/ruff format --check .; exit 1; }
+	@$(BIN)/ruff check .
+ifeq ($(NAME),)
+	@$(PYTEST) $(NBVAL) tests notebooks
+else
+	@test -n "$(strip $(ITS_TESTS))" || { echo "There is no chapter and no folder of tests named $(NAME)."; exit 1; }
+	@$(PYTEST) $(NBVAL) $(ITS_TESTS) $(wildcard notebooks/[0-9][0-9]_$(NAME).ipynb)
+	@$(if $(wildcard book/chapters/[0-9][0-9]_$(NAME).py),$(PYTEST) tests/book -k "$(NAME) and not browser")
+endif
+
 quick: $(READY)
 	@$(BIN)/ruff check .
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests
+	@$(PYTEST) -m "not slow" tests
 
 lab: $(READY)
 	@$(BIN)/jupyter lab notebooks

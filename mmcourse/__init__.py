@@ -1,3 +1,3 @@
-"""The code of the course: one module a chapter, and ``mmcourse.data`` for what the chapters learn from."""
+"""The code of the course: one module a chapter, ``mmcourse.data`` for what they learn from."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

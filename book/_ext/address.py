@@ -42,5 +42,7 @@ def offer_notebook(app, document, template, context, doctree):
 
 def setup(app):
     app.connect("config-inited", leave_out_buttons)
-    app.connect("html-page-context", offer_notebook, priority=900)  # after the theme made its buttons
+    app.connect(
+        "html-page-context", offer_notebook, priority=900
+    )  # after the theme made its buttons
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

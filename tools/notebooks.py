@@ -28,29 +28,24 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that it also runs as a file
 
-import jupytext  # noqa: E402
-import nbformat  # noqa: E402
-from nbclient.exceptions import CellExecutionError  # noqa: E402
+import jupytext
+import nbformat
+from nbclient.exceptions import CellExecutionError
 
-from book._ext.chapters import (  # noqa: E402
+from book._ext.chapters import (
     FOLDER,
     code_cells,
     first_difference,
     notebook_name,
     take_outputs,
 )
-from tools.execution import execute  # noqa: E402
-from tools.install import INSTALL  # noqa: E402
-from tools.plain import plain_notebook  # noqa: E402
-from tools.staleness import digest, refresh_source, shows_old_source, widgets  # noqa: E402
+from book._ext.reading import reading_minutes
+from tools.execution import execute
+from tools.install import INSTALL
+from tools.plain import plain_notebook
+from tools.staleness import digest, refresh_source, shows_old_source, widgets
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-FOLDED = {
-    "remove-cell",
-    "remove-input",
-    "hide-input",
-    "hide-cell",
-}  # tags of code that a page does not show
 
 STALE = "is stale: its code, a module that it imports or its data changed after it ran"
 OLD_SOURCE = "shows source that is no longer what the file says"
@@ -100,23 +95,19 @@ def why_stale(chapter, path):
 
 
 def derive(chapter, name):
-    """The notebook of an executed chapter: plain Markdown, code that the page hides folded, the install cell first."""
-    notebook = plain_notebook(copy.deepcopy(chapter), name)
-    for cell in code_cells(notebook):
-        if FOLDED & set(cell.metadata.get("tags", [])):
-            fold(cell)
-    install = nbformat.v4.new_code_cell(INSTALL, metadata={"tags": ["install", "remove-cell"]})
-    fold(install)
+    """The notebook of an executed chapter, in plain Markdown, with the cell that installs the course.
+
+    Code that the page does not show is folded (tools/plain).
+    """
+    notebook = copy.deepcopy(chapter)
+    notebook.metadata["mmcourse"]["reading"] = reading_minutes(chapter.cells)
     kinds = [cell.cell_type for cell in notebook.cells]
+    tags = ["install", "remove-cell"]
+    install = nbformat.v4.new_code_cell(INSTALL, metadata={"tags": tags})
     notebook.cells.insert(kinds.index("code"), install)
+    notebook = plain_notebook(notebook, name)
     tidy(notebook)
     return notebook
-
-
-def fold(cell):
-    """Fold a cell's code away in JupyterLab and VS Code, and on Colab."""
-    cell.metadata["jupyter"] = {"source_hidden": True}
-    cell.metadata["cellView"] = "form"
 
 
 def tidy(notebook):

@@ -1,7 +1,5 @@
 """What a chapter takes: minutes to read, seconds and megabytes to run."""
 
-import math
-import re
 from pathlib import Path
 
 import jupytext
@@ -9,12 +7,8 @@ import nbformat
 from chapters import FOLDER, notebook_name, notebook_of
 from docutils import nodes
 from numbering import CHAPTER
+from reading import reading_minutes
 from sphinx.util.docutils import SphinxDirective, SphinxRole
-
-WORDS_A_MINUTE = 200
-LINES_A_MINUTE = 20
-NOT_READ = ("Exercises", "Quiz")  # the sections of a chapter that are work, and say their minutes
-HIDDEN = {"remove-cell", "remove-input", "hide-input", "hide-cell"}  # tags of code that is folded
 
 
 class Measured(SphinxRole):
@@ -60,23 +54,6 @@ def measurements(environment, document):
     chapter = jupytext.read(text, fmt="py:percent")
     notebook = nbformat.read(Path(environment.srcdir, notebook_name(chapter)), as_version=4)
     return notebook.metadata.get("mmcourse", {}) | {"reading": reading_minutes(chapter.cells)}
-
-
-def reading_minutes(cells):
-    """The minutes to read a chapter, without its exercises and quiz and without code that is folded away."""
-    words, lines, section = 0, 0, ""
-    for cell in cells:
-        if cell.cell_type == "code":
-            tags = set(cell.metadata.get("tags", []))
-            if section not in NOT_READ and not tags & HIDDEN:
-                lines += len(cell.source.splitlines())
-            continue
-        for line in cell.source.splitlines():
-            heading = re.match(r"## (.*)", line)
-            section = heading[1] if heading else section
-            if section not in NOT_READ:
-                words += len(line.split())
-    return math.ceil(words / WORDS_A_MINUTE + lines / LINES_A_MINUTE)
 
 
 def setup(app):

@@ -1,7 +1,6 @@
 """The vision encoders: pixels in their range, patches in their order, and a ViT that equals that of transformers."""
 
 import ast
-import json
 from pathlib import Path
 
 import numpy as np
@@ -284,15 +283,12 @@ def test_pictures_of_every_size_share_the_weights_of_conv_encoder():
 
 
 def test_distance_of_pictures_in_the_chapter_is_its_formula():
-    """The function as the chapter has it, in notebooks/05_vision.ipynb."""
-    path = Path(__file__).resolve().parent.parent / "notebooks" / "05_vision.ipynb"
-    cells = [
-        "".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
-    ]
-    (cell,) = (ast.parse(text) for text in cells if "def distances(" in text)
+    """The function as the chapter has it, in book/chapters/05_vision.py."""
+    path = Path(__file__).resolve().parent.parent / "book" / "chapters" / "05_vision.py"
+    text = ast.parse(path.read_text(encoding="utf-8"))
     names = {"torch": torch}
     function = next(
-        part for part in cell.body if isinstance(part, ast.FunctionDef) and part.name == "distances"
+        part for part in text.body if isinstance(part, ast.FunctionDef) and part.name == "distances"
     )
     exec(ast.unparse(function), names)
     for count, others, numbers in [(1, 1, 1), (3, 5, 7), (4, 2, 12)]:

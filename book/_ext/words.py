@@ -1,4 +1,4 @@
-"""What stays on one line: a number and its %, a range such as 0.1 to 0.3, a name such as BLEU-4."""
+"""What stays on one line: a number and its %, 0.1 to 0.3, BLEU-4, and a formula with the marks around it."""
 
 import re
 
@@ -6,8 +6,12 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-PERCENT, RANGE = re.compile(r"(\d) ?%"), re.compile(r"(\d) to ([-+]?\d)")
+PERCENT = re.compile(r"(\d) ?%")
+RANGE = re.compile(r"(\d) to ([-+]?\d)")
 NAME = re.compile(r"(\w+-(?:\d+|[A-Z])(?!\w))")
+OPENS = re.compile(r"[(\[“‘\"]+$")
+CLOSES = re.compile(r"[.,;:!?)\]”’\"]+")
+SPACE = "\N{NO-BREAK SPACE}"
 VERBATIM = (nodes.literal, nodes.math, nodes.FixedTextElement, nodes.term, addnodes.desc_signature)
 
 
@@ -29,15 +33,53 @@ def verbatim(node):
 
 
 def keep_together(text):
-    tied = RANGE.sub(
-        "\\1\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}\\2", PERCENT.sub("\\1\N{NO-BREAK SPACE}%", text)
-    )
-    parts = [nodes.inline("", "", nodes.Text(part), classes=["together"]) if number % 2 else nodes.Text(part)
-             for number, part in enumerate(NAME.split(tied))]  # fmt: skip
+    tied = PERCENT.sub(rf"\1{SPACE}%", text)
+    tied = RANGE.sub(rf"\1{SPACE}to{SPACE}\2", tied)
+    parts = []
+    for number, part in enumerate(NAME.split(tied)):  # every second part is a name
+        node = nodes.Text(part)
+        if number % 2:
+            node = nodes.inline("", "", node, classes=["together"])
+        parts.append(node)
     if len(parts) > 1 or tied != text:
         text.parent.replace(text, parts)
 
 
+class Together(SphinxPostTransform):
+    """Keep a formula on one line with the comma after it and the bracket before it.
+
+    A browser may break a line there, as MathJax makes each formula a box of its own.
+    """
+
+    default_priority = 800  # after all that makes text
+
+    def run(self, **options):
+        for formula in list(self.document.findall(nodes.math)):
+            parts = [formula.deepcopy()]
+            closes = match_beside(formula, +1, CLOSES.match)
+            if closes:
+                after = closes.string
+                formula.parent.replace(after, nodes.Text(after[closes.end() :]))
+                parts.append(nodes.Text(closes[0]))
+            opens = match_beside(formula, -1, OPENS.search)
+            if opens:
+                before = opens.string
+                formula.parent.replace(before, nodes.Text(before[: opens.start()]))
+                parts.insert(0, nodes.Text(opens[0]))
+            if opens or closes:
+                formula.parent.replace(formula, nodes.inline("", "", *parts, classes=["together"]))
+
+
+def match_beside(formula, step, match):
+    """What ``match`` finds in the text right after a formula (``step`` 1) or before it (-1), or None."""
+    place = formula.parent.index(formula) + step
+    if not 0 <= place < len(formula.parent):
+        return None
+    neighbour = formula.parent[place]
+    return match(neighbour) if isinstance(neighbour, nodes.Text) else None
+
+
 def setup(app):
     app.add_post_transform(Words)
+    app.add_post_transform(Together)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -505,7 +505,7 @@ print("tokens shuffled, output shuffled:", shuffled)
 # %% [markdown]
 # So to attention a sentence is a bag of words, and the two captions of the first section still look alike to a single
 # attention layer. The objects of a scene *are* a bag: there the lack of order is right. For words, [chapter
-# 2](02_transformer.ipynb) adds the positions to the vectors.
+# 2](02_transformer.py) adds the positions to the vectors.
 #
 # ## Use it: what colour is it?
 #
@@ -676,7 +676,7 @@ for kind, parts in used.items():
 # *Attention* are many times larger than the spread of the seeds.
 #
 # On `composition`, remember what the score says: this layer never had to *see* a red horse. It got the noun and the
-# colour as clean vectors. To read them from pixels is the task of [chapter 5](05_vision.ipynb).
+# colour as clean vectors. To read them from pixels is the task of [chapter 5](05_vision.py).
 #
 # ### Where does it look?
 #

@@ -70,7 +70,7 @@ axes.axis("off");
 # - count parameters and operations, and say what a key-value cache saves
 # - recognise three ways in which a Transformer fails without an error message
 #
-# **Before you start:** [chapter 1](01_attention.ipynb) on attention; derivatives.
+# **Before you start:** [chapter 1](01_attention.py) on attention; derivatives.
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB · difficulty ●●○
@@ -80,7 +80,7 @@ axes.axis("off");
 # %% [markdown]
 # ## The same words, another picture
 #
-# Here is a scene of [our data](data.ipynb) with two sentences about it. They have the same words. One is true.
+# Here is a scene of [our data](data.py) with two sentences about it. They have the same words. One is true.
 
 # %%
 from mmcourse.data import EmojiScenes
@@ -611,7 +611,7 @@ glue("transformer_saved", again / cached, display=False)
 
 # %% [markdown]
 # The same numbers come out with {glue:text}`transformer_saved:.1f` times fewer operations, and the gain grows with the length. The price is memory: $2D$ numbers
-# a word and layer. [Chapter 14](14_captioning.ipynb) writes its captions this way.
+# a word and layer. [Chapter 14](14_captioning.py) writes its captions this way.
 
 # %% [markdown]
 # ## What it costs

@@ -67,7 +67,7 @@ for axes in (left, middle):
 # - train both encoders on drawings, and test them on a style that they have never seen
 # - recognise four mistakes that raise no error
 #
-# **Before you start:** [attention](01_attention.ipynb), [the Transformer](02_transformer.ipynb), what a derivative is.
+# **Before you start:** [attention](01_attention.py), [the Transformer](02_transformer.py), what a derivative is.
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB · difficulty ●●○
@@ -147,7 +147,7 @@ attention_map(share, ALL, ALL, values=True);
 #
 # So we want numbers that change less when the artist changes than when the thing changes. A network that makes them is an **image
 # encoder**. Ours gives a row of vectors, one for each region of the picture, because a decoder will look at regions
-# ([captioning](14_captioning.ipynb) does). A vector of that row is a **token**, as a word is. We come back to the question at the end of the chapter, with trained encoders.
+# ([captioning](14_captioning.py) does). A vector of that row is a **token**, as a word is. We come back to the question at the end of the chapter, with trained encoders.
 #
 # ## Convolution: one small pattern, looked for everywhere
 #
@@ -372,7 +372,7 @@ glue("vision_half", half / field**2, display=False)
 #
 # with $x$ and $y$ of the same shape $C \times h \times w$. This is a **residual block**: $f$ learns a change of $x$, and when the weights of $\operatorname{conv}_2$ are
 # zero the block does nothing at all. The derivative of $y$ is $I + f'$: whatever $f'$ is, the $I$ lets the derivative through. (GELU is the smooth
-# step of [the Transformer](02_transformer.ipynb). The norm is **group normalisation** {cite}`wu2018`: a picture's channels, in groups, get mean 0 and variance 1, then a
+# step of [the Transformer](02_transformer.py). The norm is **group normalisation** {cite}`wu2018`: a picture's channels, in groups, get mean 0 and variance 1, then a
 # learned scale and shift. It needs no other picture of the batch.)
 #
 # We measure the derivative at the bottom of stacks of growing depth, with and without "$x\,+$".
@@ -519,7 +519,7 @@ PatchExplorer(opening)
 # ## A class token, positions, and the Transformer
 #
 # Attention does not know where a token stands: shuffle the tokens and the outputs are shuffled, nothing else
-# ([attention](01_attention.ipynb)). So we add a learned vector for each place, its **position**. And we want one vector for the whole picture. Instead of choosing a patch we put a
+# ([attention](01_attention.py)). So we add a learned vector for each place, its **position**. And we want one vector for the whole picture. Instead of choosing a patch we put a
 # learned vector before all patches, the **class token**: it shows nothing itself, and gathers what it needs by attention. A **ViT**, vision Transformer, is
 #
 # $$
@@ -533,7 +533,7 @@ PatchExplorer(opening)
 #
 # where $z_\text{class}$ is $1 \times D$, $E_\text{pos}$ is $(1 + N) \times D$, and all $Z$ and $Y$ are $(1 + N) \times D$. MHA is multi-head attention, FFN the feed-forward network, LN the layer
 # norm, each with weights of its own in each layer. The first row of $Y$ is the picture, the others are its patches. From the encoder of
-# [chapter 2](02_transformer.ipynb) on, nothing knows that there were pixels.
+# [chapter 2](02_transformer.py) on, nothing knows that there were pixels.
 
 # %% tags=["remove-input"]
 show_source(VisionTransformer)

@@ -28,7 +28,7 @@
 # - accumulate gradients, resume a killed run and use two processes, and prove that the losses stay the same
 # - recognise five mistakes that raise no error
 #
-# **Before you start:** [the vision Transformer](05_vision.ipynb), and what a derivative is.
+# **Before you start:** [the vision Transformer](05_vision.py), and what a derivative is.
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB ·
@@ -79,7 +79,7 @@ FOLDER = Path(workplace.name)
 # %% [markdown]
 # ## Which part of the recipe does the work?
 #
-# The task is that of [chapter 5](05_vision.ipynb): name the one thing in a small scene, out of ten. But now labels are rare. We
+# The task is that of [chapter 5](05_vision.py): name the one thing in a small scene, out of ten. But now labels are rare. We
 # have {glue:text}`training_pool:,` training scenes, and use {glue:text}`training_few:d` of them.
 
 # %%
@@ -149,7 +149,7 @@ show_images(to_bytes(pool[0][:10]), [things[label] for label in pool[1][:10]], c
 # $$ (eq-training-smoothing)
 #
 # - $y$ is the number of the true class, and $[k = y]$ is 1 for it and 0 for the others.
-# - $\varepsilon$ is a number from 0 to 1. With $\varepsilon = 0$ this is the loss of [chapter 14](14_captioning.ipynb), $-\log p_y$.
+# - $\varepsilon$ is a number from 0 to 1. With $\varepsilon = 0$ this is the loss of [chapter 14](14_captioning.py), $-\log p_y$.
 # - With $\varepsilon > 0$ it is **label smoothing** {cite}`szegedy2016`: a part $\varepsilon$ of the truth is spread over all classes. To be
 #   certain no longer pays, and the weights need not grow without end.
 #

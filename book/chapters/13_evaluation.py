@@ -27,7 +27,7 @@
 # - put an interval around any number, and compare two systems on the same pictures
 # - find a leak, and count how many comparisons were made before the one that is reported
 #
-# **Before you start:** [captioning](14_captioning.ipynb) up to its first table helps, since we judge its captioner;
+# **Before you start:** [captioning](14_captioning.py) up to its first table helps, since we judge its captioner;
 # everything else you need is logarithms and counting.
 #
 # :::{card-footer}
@@ -320,7 +320,7 @@ glue("evaluation_scenes", len(val), display=False)
 #
 # ## Scores of facts
 #
-# [Chapter 14](14_captioning.ipynb) introduced the other way: parse the sentence into facts and look each one up. With $F$ the set of facts that a
+# [Chapter 14](14_captioning.py) introduced the other way: parse the sentence into facts and look each one up. With $F$ the set of facts that a
 # hypothesis states, $W$ those that are true of the scene, and $D$ those that a full caption states:
 #
 # $$

@@ -28,8 +28,8 @@
 # - check where it looks against boxes that are known
 # - recognise the mistakes that raise no error
 #
-# **Before you start:** [attention](01_attention.ipynb), the [Transformer's decoder](02_transformer.ipynb), and
-# [how a picture becomes a grid of vectors](05_vision.ipynb).
+# **Before you start:** [attention](01_attention.py), the [Transformer's decoder](02_transformer.py), and
+# [how a picture becomes a grid of vectors](05_vision.py).
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB ·
@@ -60,7 +60,7 @@ use_style()
 # %% [markdown]
 # ## A sentence is not a class
 #
-# [Chapter 5](05_vision.ipynb) gave a drawing one of a few names. A scene of `EmojiScenes` has five captions, each a
+# [Chapter 5](05_vision.py) gave a drawing one of a few names. A scene of `EmojiScenes` has five captions, each a
 # whole sentence. Here are those of one scene:
 
 # %%
@@ -873,7 +873,7 @@ for strategy, each in times.items():
 
 # %% [markdown]
 # The median is {glue:text}`captioning_time_greedy:.0f` ms greedily and {glue:text}`captioning_time_beam:.0f` ms with beam
-# search, on the machine that made this page. The cache is what keeps a word cheap; [chapter 2](02_transformer.ipynb)
+# search, on the machine that made this page. The cache is what keeps a word cheap; [chapter 2](02_transformer.py)
 # measures that.
 #
 # ## Where it fails

@@ -28,7 +28,7 @@
 # - compare strategies by truth and by variety, not by probability alone
 # - recognise a decoder that is wrong without crashing
 #
-# **Before you start:** [the Transformer's decoder and its cache](02_transformer.ipynb) and [the captioner](14_captioning.ipynb).
+# **Before you start:** [the Transformer's decoder and its cache](02_transformer.py) and [the captioner](14_captioning.py).
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB ·
@@ -58,7 +58,7 @@ logging.set_verbosity_error()
 # %% [markdown]
 # ## One model, many sentences
 #
-# The captioner of [chapter 14](14_captioning.ipynb) does not give a sentence. It gives a probability to each word that could
+# The captioner of [chapter 14](14_captioning.py) does not give a sentence. It gives a probability to each word that could
 # come next, given the picture and the words so far. Somebody has to choose. We let four choosers write about the same
 # picture: one always takes the most probable word, and three throw dice.
 
@@ -564,7 +564,7 @@ for name, (share, each) in loops.items():
 # ## The cache
 #
 # To write word $t$, the decoder needs the keys and values of all earlier words. They have not changed since, so a **KV cache** keeps
-# them ([chapter 2](02_transformer.ipynb)). Multiplications and additions of one decoder layer for a sentence of $T$ words that looks at
+# them ([chapter 2](02_transformer.py)). Multiplications and additions of one decoder layer for a sentence of $T$ words that looks at
 # $S$ places, without and with it:
 #
 # $$
@@ -713,7 +713,7 @@ glue("decoding_least", min(row["captions"] for row in table.values()), display=F
 # | sample, top-p 0.9 | {glue:text}`decoding_topp_precision:.3f` | {glue:text}`decoding_topp_recall:.3f` | {glue:text}`decoding_topp_bleu:.3f` | {glue:text}`decoding_topp_cider:.2f` | {glue:text}`decoding_topp_words:d` | {glue:text}`decoding_topp_log_prob:.2f` | {glue:text}`decoding_topp_ms:.1f` |
 #
 # Seed 0; the time is that of one core for decoding alone, 50 pictures at once. The baseline is greedy: what does a row gain over it, and what does it pay? Rows differ by a few
-# hundredths, and 300 scenes leave an uncertainty of about as much ([chapter 14](14_captioning.ipynb) bootstraps it), so do not read a winner from the third digit. BLEU and CIDEr-D
+# hundredths, and 300 scenes leave an uncertainty of about as much ([chapter 14](14_captioning.py) bootstraps it), so do not read a winner from the third digit. BLEU and CIDEr-D
 # reward the wordings that are most usual. They punish a sampled caption that is true and worded unusually; facts do not.
 #
 # ### Quality against variety

@@ -27,7 +27,7 @@
 # - tell a score that shows memory from one that shows sight
 # - recognise a wrong normalisation, which raises no error
 #
-# **Before you start:** [how a picture becomes a grid of vectors](05_vision.ipynb) and [the captioner](14_captioning.ipynb).
+# **Before you start:** [how a picture becomes a grid of vectors](05_vision.py) and [the captioner](14_captioning.py).
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB ·
@@ -60,7 +60,7 @@ workshop = Path(tempfile.mkdtemp())  # for what this chapter writes
 # %% [markdown]
 # ## Sixteen photographs
 #
-# The scenes of [chapter 14](14_captioning.ipynb) are endless: another training picture costs a computer next to nothing. Photographs with
+# The scenes of [chapter 14](14_captioning.py) are endless: another training picture costs a computer next to nothing. Photographs with
 # captions cost a person's minutes. **Flickr8k** {cite}`hodosh2013` has 8,000, each with five captions;
 # **COCO** {cite}`lin2014` has some 120,000. Neither comes with this course. What comes with it is a folder in the same format with
 # 22 photographs that we may pass on (its file `NOTICE` says whose they are), and five captions each that we wrote. Sixteen are for training.
@@ -301,7 +301,7 @@ glue("photographs_kilobytes", kept / 22 / 1e3, display=False)
 
 # %% [markdown]
 # That is {glue:text}`photographs_kilobytes:.0f` kB a photograph, in half precision. Now the training of the rest: 80 pairs of a
-# photograph and a caption, the loop of [chapter 14](14_captioning.ipynb). For comparison we train the same captioner with other things in place of
+# photograph and a caption, the loop of [chapter 14](14_captioning.py). For comparison we train the same captioner with other things in place of
 # the features: those of the random encoder, **noise** (random numbers, drawn once for each photograph, which hold nothing of the picture), and
 # zeros (it is blind).
 

@@ -42,9 +42,9 @@ def use_style():
     if "ipykernel" in sys.modules:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats(
-            "svg", bbox_inches="tight", metadata={"Date": None}
-        )  # the same bytes on every run
+        # SVG is sharp on a page; PNG shows where SVG is held back: in a notebook that is not trusted yet, on code
+        # hosts. Without dates, the same bytes come out of every run.
+        set_matplotlib_formats("svg", "png", bbox_inches="tight", metadata={"Date": None})
 
 
 def show_images(images, titles=None, columns=6, size=1.3):

@@ -1,26 +1,18 @@
 """The book builds without a warning, and its pages hold what was written and run."""
 
 import html
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-import yaml
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 
+from tests.book.pages import PAGES, ROOT, RUN_PAGES, TEXTS, code_of, read_page
 from tools.classroom.assignments import assignments
 
-ROOT = Path(__file__).resolve().parents[2]
-CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-PAGES = [
-    CONTENTS["root"],
-    *(page["file"] for part in CONTENTS["parts"] for page in part["chapters"]),
-]
-NOTEBOOKS = [page for page in PAGES if page.startswith("notebooks/")]
 HIDDEN = {"remove-cell", "remove_cell"}
 
 pytestmark = pytest.mark.slow
@@ -34,37 +26,44 @@ def article(site, page):
     return re.search(r"<article.*</article>", read(site, page), flags=re.DOTALL)[0]
 
 
-def test_contents_list_every_notebook():
-    written = {f"notebooks/{path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert set(NOTEBOOKS) == written
+def test_contents_list_every_chapter():
+    assert set(RUN_PAGES) == {path.relative_to(ROOT).with_suffix("").as_posix() for path in TEXTS}
 
 
 def test_every_page_is_there(site):
     assert [page for page in PAGES if not (site / f"{page}.html").exists()] == []
     built = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")}
-    assert {page for page in built if page.startswith(("book/", "notebooks/", "index"))} == set(
-        PAGES
-    )
+    ours = ("book/", "notebooks/", "mmcourse/", "tests/", "tools/", "index")
+    assert {page for page in built if page.startswith(ours)} == set(PAGES)
 
 
-@pytest.mark.parametrize("page", NOTEBOOKS)
+@pytest.mark.parametrize("page", RUN_PAGES)
 def test_every_executed_cell_is_on_its_page(site, page):
-    cells = json.loads((ROOT / f"{page}.ipynb").read_text(encoding="utf-8"))["cells"]
-    shown = [cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()
-             and not HIDDEN & set(cell["metadata"].get("tags", []))]  # fmt: skip
-    assert shown and all(cell["execution_count"] for cell in shown)
+    shown = [
+        cell
+        for cell in code_of(read_page(ROOT / f"{page}.py"))
+        if cell.source.strip() and not HIDDEN & tags(cell)
+    ]
+    assert shown and all(cell.execution_count for cell in shown)
     text = article(site, page)
     assert len(re.findall(r'<div class="cell[ "]', text)) == len(shown)
-    outputs = sum(
-        bool(cell["outputs"])
-        for cell in shown
-        if "remove-output" not in cell["metadata"].get("tags", [])
-    )
-    assert (
-        len(re.findall(r'<div class="cell_output[ "]|<details[^>]*cell_output', text))
-        >= outputs
-        > 0
-    )
+    outputs = [cell for cell in shown if cell.outputs and "remove-output" not in tags(cell)]
+    drawn = re.findall(r'<div class="cell_output[ "]|<details[^>]*cell_output', text)
+    assert len(drawn) >= len(outputs) > 0
+
+
+def tags(cell):
+    return set(cell.metadata.get("tags", []))
+
+
+@pytest.mark.parametrize("page", RUN_PAGES)
+def test_page_offers_its_notebook(site, page):
+    """The page's button gives the derived notebook, not the text of the page."""
+    soup = BeautifulSoup(read(site, page), "html.parser")
+    addresses = [link["href"] for link in soup.select(".dropdown-download-buttons a[href]")]
+    name = f"notebooks/{Path(page).name}.ipynb"
+    assert [address.partition("_sources/")[2] for address in addresses] == [name]
+    assert (site / "_sources" / name).read_bytes() == (ROOT / name).read_bytes()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -141,6 +140,17 @@ def test_every_link_leads_somewhere(site, names):
     assert broken == []
 
 
+def test_no_link_needs_an_address_that_the_course_does_not_have(names):
+    """OWNER in _config.yml is a placeholder: a page with it would lead nowhere."""
+    placeholders = {
+        (path.name, address)
+        for path, page in names.items()
+        for _, address in page.addresses
+        if "OWNER" in address
+    }
+    assert placeholders == set()
+
+
 def test_pages_load_nothing_from_elsewhere(names):
     loaded = {address for page in names.values() for tag, address in page.addresses if tag != "a"}
     assert {address for address in loaded if urlsplit(address).netloc} == set()
@@ -176,9 +186,9 @@ def test_glossary_and_index_are_in_order(site):
     assert [letter for letter in letters if not letter.isascii()] == ["中文 (Chinese)"]
 
 
-@pytest.mark.parametrize("page", NOTEBOOKS)
+@pytest.mark.parametrize("page", RUN_PAGES)
 def test_numbers_start_with_the_chapter(site, page):
-    chapter = re.match(r"notebooks/(\d\d)_", page)
+    chapter = re.match(r"book/chapters/(\d\d)_", page)
     if not chapter:
         pytest.skip("not a chapter")
     text, number = article(site, page), int(chapter[1])
@@ -197,7 +207,7 @@ def test_a_teacher_can_leave_the_solutions_out(site, names):
     assert "\n      - file: book/solutions\n" in source
     links = r"\(/?(\.\./)?(book/)?solutions\.md|\{doc\}`[^`]*solutions"
     telling = [page for page in PAGES for path in ROOT.glob(f"{page}.*")
-               if path.suffix in (".md", ".ipynb") and re.search(links, path.read_text(encoding="utf-8"))]  # fmt: skip
+               if path.suffix in (".md", ".py") and re.search(links, path.read_text(encoding="utf-8"))]  # fmt: skip
     assert telling == []
     written = BeautifulSoup(article(site, "book/solutions"), "html.parser").select("summary code")
     sources = [path.read_text(encoding="utf-8") for path in assignments().values()]

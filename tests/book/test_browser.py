@@ -13,18 +13,19 @@ import pytest
 import traitlets
 import yaml
 from ipywidgets.embed import embed_data
-from test_book import NOTEBOOKS, PAGES
 
-ROOT = Path(__file__).resolve().parents[2]
-AXE = (ROOT / "tests" / "axe" / "axe.min.js").read_text(encoding="utf-8")
+from tests.book.pages import PAGES, ROOT, RUN_PAGES
+
+AXE = (ROOT / "tests" / "book" / "axe" / "axe.min.js").read_text(encoding="utf-8")
 ALL_PAGES = [*PAGES, "search", "genindex", "py-modindex"]
-CHAPTERS = [page for page in NOTEBOOKS if page != "notebooks/data"]
+CHAPTERS = [page for page in RUN_PAGES if page != "book/chapters/data"]
 FIGURES = [
     "index",
     *(
         page
-        for page in NOTEBOOKS
-        if "widget-view+json" in (ROOT / f"{page}.ipynb").read_text("utf-8")
+        for page in RUN_PAGES
+        if "widget-view+json"
+        in (ROOT / "notebooks" / f"{Path(page).name}.ipynb").read_text("utf-8")
     ),
 ]
 WIDTHS = pytest.mark.parametrize("width", [390, 1440])
@@ -243,7 +244,7 @@ def test_page_is_accessible(browser, served, page):
 
 def test_what_is_cut_off_fades_until_its_end(browser, served):
     """On a phone, whatever scrolls sideways shows that there is more: code, tables, formulas, figures."""
-    with opened(browser, f"{served}/notebooks/05_vision.html", 390) as (tab, _):
+    with opened(browser, f"{served}/book/chapters/05_vision.html", 390) as (tab, _):
         tab.locator(".more").first.wait_for()
         kinds = set(tab.evaluate("[...document.querySelectorAll('.more')].map(e => e.tagName)"))
         assert kinds >= {"PRE", "FIGURE", "MJX-CONTAINER"}
@@ -255,7 +256,7 @@ def test_what_is_cut_off_fades_until_its_end(browser, served):
         tab.wait_for_function("e => !e.classList.contains('more')", arg=part)
 
 
-@pytest.mark.parametrize("page", NOTEBOOKS)
+@pytest.mark.parametrize("page", RUN_PAGES)
 def test_what_was_printed_is_read_without_scrolling(browser, served, page):
     """On a wide page. On a phone it scrolls, since columns would break."""
     with opened(browser, f"{served}/{page}.html") as (tab, _):
@@ -273,7 +274,7 @@ def test_search_finds_a_term(browser, served, width):
         tab.locator(".search-button__button:visible").first.click()
         tab.locator("#pst-search-dialog input").fill("softmax")
         tab.keyboard.press("Enter")
-        tab.locator("#search-results li a[href*='notebooks/01_attention']").first.wait_for()
+        tab.locator("#search-results li a[href*='book/chapters/01_attention']").first.wait_for()
         assert problems == []
 
 

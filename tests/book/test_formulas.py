@@ -2,14 +2,13 @@
 
 import ast
 import csv
-import json
 import re
-from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.book.pages import ROOT, TEXTS, read_text
+
 ROWS = list(csv.DictReader((ROOT / "book" / "formulas.csv").open(encoding="utf-8", newline="")))
 EACH = pytest.mark.parametrize("row", ROWS, ids=lambda row: row["label"])
 DISPLAYED = re.compile(
@@ -17,17 +16,18 @@ DISPLAYED = re.compile(
 )
 
 
-def read(path):
-    return json.loads(path.read_text(encoding="utf-8"))["cells"]
-
-
 def labels(text):
     return ["".join(match) for match in DISPLAYED.findall(text)]
 
 
-NOTEBOOKS = {path: read(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-HOMES = {label: path for path, cells in NOTEBOOKS.items() for cell in cells if cell["cell_type"] == "markdown"
-         for label in labels("".join(cell["source"]))}  # fmt: skip
+CHAPTERS = {path: read_text(path).cells for path in TEXTS}
+HOMES = {
+    label: path
+    for path, cells in CHAPTERS.items()
+    for cell in cells
+    if cell.cell_type == "markdown"
+    for label in labels(cell.source)
+}
 
 
 def functions(path):
@@ -39,8 +39,8 @@ def functions(path):
 
 
 def cells_with(row, piece):
-    cells = [cell for cell in NOTEBOOKS[HOMES[row["label"]]] if cell["cell_type"] == "code"]
-    return [cell for cell in cells if piece in "".join(cell["source"])]
+    cells = [cell for cell in CHAPTERS[HOMES[row["label"]]] if cell.cell_type == "code"]
+    return [cell for cell in cells if piece in cell.source]
 
 
 def test_each_formula_has_one_row_in_the_order_of_the_book():

@@ -3,6 +3,7 @@
 A figure is an anywidget whose traits are its data, so it works in JupyterLab and, without a server, in the book.
 """
 
+import base64
 import io
 from pathlib import Path
 
@@ -28,16 +29,17 @@ class Figure(anywidget.AnyWidget):
     _css = f".mm-figure {{\n{COLOURS}}}\n" + (HERE / "figures.css").read_text(encoding="utf-8")
 
     def _repr_mimebundle_(self, **options):
-        """The live figure, and for readers without scripts, and for paper, the still one."""
+        """The live figure, and for readers without scripts, and for paper, the still one as SVG and PNG."""
         data, metadata = super()._repr_mimebundle_(**options)
-        picture, file = self.draw(), io.StringIO()
-        picture.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
+        picture = self.draw()
+        drawn, dots = io.StringIO(), io.BytesIO()
+        picture.savefig(drawn, format="svg", bbox_inches="tight", metadata={"Date": None})
+        picture.savefig(dots, format="png", bbox_inches="tight")
         plt.close(picture)
-        return {
-            **data,
-            "text/plain": f"{type(self).__name__}()",
-            "image/svg+xml": file.getvalue(),
-        }, metadata
+        data["text/plain"] = f"{type(self).__name__}()"
+        data["image/svg+xml"] = drawn.getvalue()
+        data["image/png"] = base64.b64encode(dots.getvalue()).decode()
+        return data, metadata
 
 
 def numbers(name, value, shape):

@@ -1,0 +1,127 @@
+"""Every chapter's text has its parts, in plain words and short cells."""
+
+import re
+
+import pytest
+
+from tests.book.pages import CHAPTERS, ROOT, TEXTS, code_of, read_page, read_text, words_of
+
+EACH = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+EACH_CHAPTER = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def tags(cell):
+    return set(cell.metadata.get("tags", []))
+
+
+# Cells -----------------------------------------------------------------------------------------
+
+
+@EACH
+def test_text_names_its_notebook(path):
+    assert read_text(path).metadata["course"] == {"notebook": f"notebooks/{path.stem}.ipynb"}
+
+
+@EACH
+def test_cells_are_short(path):
+    for cell in code_of(read_text(path)):
+        assert len(cell.source.splitlines()) <= 25, cell.source
+
+
+@EACH
+def test_shown_code_fits_a_page(path):
+    for cell in code_of(read_text(path)):
+        if not tags(cell) & {"remove-cell", "remove-input"}:
+            widest = max(map(len, cell.source.splitlines()), default=0)
+            assert widest <= 110, f"{widest} characters:\n{cell.source}"
+
+
+@EACH
+def test_pictures_have_alternative_text(path):
+    for cell in code_of(read_page(path)):
+        kinds = [kind for output in cell.outputs for kind in output.get("data", {})]
+        if any(kind.startswith("image/") for kind in kinds):
+            text = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            assert len(text) >= 15, f"no alternative text in the metadata of: {cell.source}"
+
+
+# Words -----------------------------------------------------------------------------------------
+
+# Praise and filler, and American spelling. What stands in code is left out.
+BANNED = re.compile(
+    r"""\b(powerful|exciting|amazing|fascinating|elegant|seamless|obviously|trivially|simply|
+    basically|actually|of\ course|note\ that|in\ order\ to|delve|leverage[sd]?|cutting.edge|
+    state.of.the.art|crucial|colors?|colored|gray|behaviors?|neighbors?|centers?|labeled|modeling|
+    \w+(?:al|im|en|gn|or|ar)iz(?:e|es|ed|ing))\b""",
+    flags=re.IGNORECASE | re.VERBOSE,
+)
+PROSE = [*TEXTS, *(ROOT / "book").glob("*.md"), ROOT / "index.md", ROOT / "README.md"]
+
+
+def prose(text):
+    code = r"(?sm)^(`{3,})(?:[a-z]+)?\n.*?^\1$|`[^`]*`|\$[^$]*\$|\]\([^)]*\)"
+    return re.sub(code, "", text)
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
+def test_words_are_plain(path):
+    if path.suffix == ".py":
+        text = words_of(read_text(path))
+    else:
+        text = path.read_text(encoding="utf-8")
+    assert [match[0] for match in BANNED.finditer(prose(text))] == []
+    assert re.findall(r".*\d%.*", prose(text)) == [], "a space stands between a number and its %"
+
+
+def test_banned_words_are_found():
+    text = "Note that normalizing is, of course, simply a gray colored size."
+    found = [match[0] for match in BANNED.finditer(text)]
+    assert found == ["Note that", "normalizing", "of course", "simply", "gray", "colored"]
+    assert re.findall(r"\d%", prose("From 5 % to {glue:text}`x:.1%`, `5%`, $5%$ and 6%")) == ["6%"]
+
+
+# Parts -----------------------------------------------------------------------------------------
+
+
+@EACH_CHAPTER
+def test_chapter_has_its_parts(path):
+    chapter = read_text(path)
+    text = words_of(chapter)
+    assert text.startswith("# ")
+    for part in (":class-card: chapter-card", "**Goals**", "**Before you start:**"):
+        assert part in text
+    assert {"reading", "seconds"} <= set(re.findall(r"\{measured\}`(\w+)`", text))
+    sections = re.findall(r"^## (.*)", text, flags=re.MULTILINE)
+    end = ["What goes wrong", "Exercises", "Quiz", "Take-aways", "Further reading"]
+    assert sections[-5:] == end
+    assert re.search(r"^\$\$ \(eq-", text, flags=re.MULTILINE), "no numbered formula"
+    sources = [cell for cell in code_of(chapter) if re.match(r"show_source\(", cell.source)]
+    assert sources, "no source of the package is shown"
+    assert "{cite" in text.split("## Further reading")[1]
+
+
+@EACH_CHAPTER
+def test_every_exercise_has_level_minutes_and_solution(path):
+    text = words_of(read_text(path))
+    task = r"\{exercise-start\}.*?\n:label: (\S+)(.*?)\{exercise-end\}"
+    exercises = re.findall(task, text, flags=re.DOTALL)
+    assert 4 <= len(exercises) <= 8
+    for label, words in exercises:
+        level = re.search(r"\*(Easy|Medium|Hard), \d+ minutes\.\*", words)
+        assert level, f"{label}: level and minutes"
+    solutions = re.findall(r"\{solution-start\} (\S+)\n:label: \S+\n:class: dropdown", text)
+    assert solutions == [label for label, _ in exercises]
+    assert text.count("{solution-end}") == len(solutions)
+
+
+@EACH_CHAPTER
+def test_every_quiz_option_is_explained(path):
+    questions = words_of(read_text(path)).split(":class-card: quiz")[1:]
+    assert 4 <= len(questions) <= 6
+    for question in questions:
+        options = re.findall(r"\{dropdown\} (.+)\n(.*)", question)
+        assert 3 <= len(options) <= 5, question
+        verdicts = [re.match(r"\*\*(Yes|No)\.\*\* \S", answer) for _, answer in options]
+        assert all(verdicts), question
+        right = [verdict for verdict in verdicts if verdict[1] == "Yes"]
+        assert len(right) == 1 or "all that" in question, question

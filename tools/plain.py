@@ -1,0 +1,5 @@
+"""A stand-in: gives the notebook back as it is."""
+
+
+def plain_notebook(notebook, name):
+    return notebook

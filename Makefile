@@ -70,7 +70,7 @@ notebooks: $(READY)
 CLASS ?= _build/classroom
 ASSIGNMENT ?= A1
 grade: $(READY)
-	@test "$(CLASS)" != _build/classroom || $(BIN)/python -m tools.classroom.assignments samples $(CLASS)
+	@test "$(CLASS)" != _build/classroom || $(BIN)/python -m tools.classroom.samples $(CLASS)
 	@$(BIN)/python -m tools.classroom.grading grade "$(CLASS)" $(ASSIGNMENT) $(if $(SEED),--seed $(SEED)) $(if $(DUE),--due "$(DUE)")
 
 # After the answers in words were graded by hand: the feedback and the CSV file again.

@@ -1,3 +1,3 @@
-"""The students' notebooks are made to fail until they are filled in; tests/classroom/test_assignments.py tests them."""
+"""Students' notebooks fail until they are filled in; tests/classroom tests them."""
 
 collect_ignore_glob = ["*.ipynb"]

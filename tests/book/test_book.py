@@ -210,7 +210,9 @@ def test_a_teacher_can_leave_the_solutions_out(site, names):
                if path.suffix in (".md", ".py") and re.search(links, path.read_text(encoding="utf-8"))]  # fmt: skip
     assert telling == []
     written = BeautifulSoup(article(site, "book/solutions"), "html.parser").select("summary code")
-    sources = [path.read_text(encoding="utf-8") for path in assignments().values()]
+    sources = [
+        assignment.source.read_text(encoding="utf-8") for assignment in assignments().values()
+    ]
     assert (
         [code.get_text() for code in written]
         == re.findall(r'answer="(\w+)"', "".join(sources))

@@ -128,9 +128,9 @@ def pages(tmp_path_factory):
         "label,says,code,test\neq-far-a,the first,a + b,\neq-near-x,another,y,\n"
         "eq-far-b,the second,mmcourse.x.f,tests/test_x.py::test_f\n"
     )
-    (folder / "notebooks" / "assignments").mkdir()
-    (folder / "notebooks" / "assignments" / "A7_key.py").write_text(TASKS)
-    (folder / "notebooks" / "assignments" / "A7_key.ipynb").write_text("{}")
+    (folder / "notebooks" / "assignments" / "A7_key").mkdir(parents=True)
+    (folder / "notebooks" / "assignments" / "A7_key" / "source.py").write_text(TASKS)
+    (folder / "notebooks" / "assignments" / "A7_key" / "A7_key.ipynb").write_text("{}")
     (folder / "found.json").write_text(
         json.dumps({"quick": False, "machine": {"device": "a chip"}, "rows": ROWS})
     )
@@ -213,7 +213,9 @@ def test_assignments_can_be_got(pages):
     assert table(pages["index"], 4) == [["A7 The lost key", "2", "1.5", "download , open in Colab"]]
     download, colab = pages["index"].select("table")[4].select("a")
     assert download["href"].endswith("/A7_key.ipynb") and "_downloads" in download["href"]
-    assert colab["href"].endswith("/github/us/course/blob/main/notebooks/assignments/A7_key.ipynb")
+    assert colab["href"].endswith(
+        "/github/us/course/blob/main/notebooks/assignments/A7_key/A7_key.ipynb"
+    )
 
 
 def test_solutions_are_folded_and_hidden_tests_are_not_there(pages):

@@ -1,10 +1,13 @@
-"""Hand out, collect and give back on a machine that the class shares, with nbgrader's exchange (book/teaching.md).
+"""Hand out, collect and give back on a machine that the class shares, with nbgrader's exchange.
 
-    python -m tools.classroom.exchange release COURSE A1    students can fetch the assignment
-    python -m tools.classroom.exchange collect COURSE A1    each student's newest submission, into COURSE/inbox/A1/STUDENT
-    python -m tools.classroom.exchange return COURSE A1     students can fetch their feedback, after tools.classroom.grading wrote it
+    python -m tools.classroom.exchange release COURSE A1
+    python -m tools.classroom.exchange collect COURSE A1
+    python -m tools.classroom.exchange return COURSE A1
 
-COURSE is the folder of the class, as for tools.classroom.grading. The exchange is /usr/local/share/nbgrader/exchange.
+After `release` students can fetch the assignment. `collect` puts each student's newest submission
+into COURSE/inbox/A1/STUDENT. After `return` students can fetch the feedback that
+tools.classroom.grading wrote. COURSE is the folder of the class, as there. The exchange is
+/usr/local/share/nbgrader/exchange.
 """
 
 import argparse
@@ -22,10 +25,11 @@ from nbgrader.exchange.default import (
 )
 from traitlets.config import Config
 
-from tools.classroom.assignments import reach_programs
-from tools.classroom.grading import Trouble, find_assignment, write_settings
+from tools.classroom.grading import find_assignment, write_settings
+from tools.classroom.releases import reach_programs
+from tools.classroom.submissions import Trouble
 
-KINDS = {
+STEPS = {
     "release": ExchangeReleaseAssignment,
     "collect": ExchangeCollect,
     "return": ExchangeReleaseFeedback,
@@ -33,29 +37,36 @@ KINDS = {
 
 
 def exchange(command, folder, short, root=None):
-    """Do one of the three steps for assignment ``short`` of the course ``folder``; the exchange is ``root``."""
-    folder, path = Path(folder).resolve(), find_assignment(short)
+    """Do one of the three steps for an assignment of the course ``folder``.
+
+    ``root`` is the exchange, if it is not the usual one.
+    """
+    folder = Path(folder).resolve()
+    assignment = find_assignment(short)
     config = Config(CourseDirectory={"root": str(folder), "course_id": "mmcourse"})
     if root:
         config.Exchange.root = str(root)
     if command == "release":
-        (folder / "release" / short).mkdir(parents=True, exist_ok=True)
+        released = folder / "release" / short
+        released.mkdir(parents=True, exist_ok=True)
         write_settings(folder)
-        shutil.copy(path.with_suffix(".ipynb"), folder / "release" / short)
+        shutil.copy(assignment.notebook, released)
         config.ExchangeReleaseAssignment.force = True
-    if (
-        command == "collect"
-    ):  # the newest of each student, into the folders that tools.classroom.grading reads
+    if command == "collect":  # into the folders that tools.classroom.grading reads
         config.CourseDirectory.submitted_directory = "inbox"
         config.CourseDirectory.directory_structure = "{nbgrader_step}/{assignment_id}/{student_id}"
-        config.ExchangeCollect.update = True
+        config.ExchangeCollect.update = True  # the newest of each student
+    start_step(STEPS[command], config, short)
+
+
+def start_step(kind, config, short):
+    """Let nbgrader do one step of its exchange."""
     reach_programs()
     log = logging.getLogger("exchange")
     directory = CourseDirectory(config=config, log=log)
     directory.assignment_id = short
-    step = KINDS[command](
-        coursedir=directory, authenticator=Authenticator(config=config), config=config, log=log
-    )
+    authenticator = Authenticator(config=config)
+    step = kind(coursedir=directory, authenticator=authenticator, config=config, log=log)
     try:
         step.start()
     except ExchangeError as error:
@@ -66,7 +77,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=KINDS)
+    parser.add_argument("command", choices=STEPS)
     parser.add_argument("course", type=Path)
     parser.add_argument("assignment")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Feedback pages: one HTML file a student, without scripts, that needs no other file and no network."""
+"""Feedback pages: one HTML file a student, without scripts, other files or a network."""
 
 import html
 from pathlib import Path
@@ -10,7 +10,7 @@ from traitlets.config import Config
 
 
 class Page(IPythonRenderer):
-    """Markdown to HTML: formulas become MathML, which browsers draw themselves; HTML is shown and not obeyed."""
+    """Markdown to HTML: formulas become MathML, which browsers draw; HTML is shown, not obeyed."""
 
     def inline_math(self, body):
         return formula(body, "inline")
@@ -23,7 +23,7 @@ class Page(IPythonRenderer):
 
 
 def formula(tex, display):
-    """A formula as MathML; what can't be converted (students write it too) is shown as it was written."""
+    """A formula as MathML; what can't be converted is shown as it was written."""
     try:
         return convert(html.unescape(tex), display=display)
     except Exception:
@@ -49,6 +49,10 @@ class Grades(GetGrades):
 def page_settings():
     """For nbgrader's GenerateFeedback: our page, and of outputs only text and pictures."""
     templates = str(Path(__file__).with_name("templates"))
-    return Config(HTMLExporter={"template_name": "course", "extra_template_basedirs": [templates],
-                                "filters": {"markdown2html": markdown}},
-                  NbConvertBase={"display_data_priority": ["image/png", "image/jpeg", "text/plain"]})  # fmt: skip
+    exporter = {
+        "template_name": "course",
+        "extra_template_basedirs": [templates],
+        "filters": {"markdown2html": markdown},
+    }
+    shown = {"display_data_priority": ["image/png", "image/jpeg", "text/plain"]}
+    return Config(HTMLExporter=exporter, NbConvertBase=shown)

@@ -1,8 +1,9 @@
-"""JupyterHub for one class on one Linux machine, whose users are the students and the teacher (book/teaching.md).
+"""JupyterHub for one class on one Linux machine, whose users are students and teacher.
 
     sudo .venv/bin/jupyterhub --config tools/classroom/jupyterhub_config.py
 
-It listens on this machine only, at http://127.0.0.1:8000: put a web server with a certificate before it.
+book/teaching.md says how. It listens on this machine only, at http://127.0.0.1:8000: put a web
+server with a certificate before it.
 """
 
 import sys
@@ -31,10 +32,14 @@ c.Spawner.args = [
     "--ServerApp.shutdown_no_activity_timeout=3600",
     "--MappingKernelManager.cull_idle_timeout=3600",
 ]
-c.Spawner.environment = {"OMP_NUM_THREADS": "1", "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin",
-                         "JUPYTER_CONFIG_PATH": lambda spawner: settings_of(spawner.user.name)}  # fmt: skip
+c.Spawner.environment = {
+    "OMP_NUM_THREADS": "1",
+    "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin",
+    "JUPYTER_CONFIG_PATH": lambda spawner: settings_of(spawner.user.name),
+}
 
-# Students do not see the Formgrader in the menu. A teacher's finds the class, and may open inside JupyterLab.
+# Students do not see the Formgrader in the menu. A teacher's finds the class, and may open inside
+# JupyterLab.
 teachers = {"teacher"}
 settings = Path(__file__).with_name("hub")
 

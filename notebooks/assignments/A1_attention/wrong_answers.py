@@ -1,4 +1,4 @@
-"""Wrong answers to A1, which the tests must notice (tools/classroom/assignments.py tries them all).
+"""Wrong answers to A1, which the tests must notice (tools/classroom/trials.py tries them all).
 
 Each is a pair (what stands in the solution, what stands there instead) or the whole answer.
 """

@@ -1,7 +1,6 @@
 """What assignment A3 calls right is what the package does, and what COCO's scorers give."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +8,12 @@ import torch
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 
-from mmcourse import decoding, metrics
+from mmcourse import decoding
 from mmcourse.attention import MultiHeadAttention
+from mmcourse.evaluation import captions
+from tools.classroom.assignments import FOLDER
 
-FILE = Path(__file__).resolve().parents[2] / "notebooks" / "assignments" / "A3_references.py"
+FILE = FOLDER / "A3_sentences" / "references.py"
 REF = {"np": np}
 exec(compile(FILE.read_text(encoding="utf-8"), str(FILE), "exec"), REF)
 
@@ -62,8 +63,14 @@ def test_beam_search_is_the_packages_where_greedys_row_does_not_win(random, beam
     for _ in range(10):
         model = REF["ref_model"](random, 5)
         row, score = REF["ref_beams"](model, 4, 0, 6, beams, alpha)
-        theirs = decoding.beam_search(for_package(model), torch.tensor([4]), end=0, max_length=6, beams=beams,
-                                      length_penalty=alpha)  # fmt: skip
+        theirs = decoding.beam_search(
+            for_package(model),
+            torch.tensor([4]),
+            end=0,
+            max_length=6,
+            beams=beams,
+            length_penalty=alpha,
+        )
         assert theirs.score.item() > score - 1e-9  # its row more can only help
         equal += theirs.tokens[0] == row.tolist()
     assert equal >= 8
@@ -83,12 +90,15 @@ def test_scores_are_the_packages_and_cocos(random):
     references = [REF["ref_lines"](random, 5, 9, 3) for _ in range(6)]
     hypotheses = [*REF["ref_lines"](random, 5, 9, 5), "a"]
     given = dict(enumerate(references)), {i: [text] for i, text in enumerate(hypotheses)}
-    for bleu in (metrics.bleu(hypotheses, references), Bleu(4).compute_score(*given, verbose=0)[0]):
+    for bleu in (
+        captions.bleu(hypotheses, references),
+        Bleu(4).compute_score(*given, verbose=0)[0],
+    ):
         assert np.allclose(REF["ref_bleu"](hypotheses, references, 4), bleu, atol=1e-9)
     counts = [REF["ref_bleu_counts"](*pair, 4) for pair in zip(hypotheses, references, strict=True)]
-    assert (counts == metrics.bleu_counts(hypotheses, references)).all()
+    assert (counts == captions.bleu_counts(hypotheses, references)).all()
     for cider in (
-        metrics.cider_d(hypotheses, references, each=True),
+        captions.cider_d(hypotheses, references, each=True),
         Cider().compute_score(*given)[1],
     ):
         assert np.allclose(REF["ref_cider"](hypotheses, references), cider, atol=1e-9)

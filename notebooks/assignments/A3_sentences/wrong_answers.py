@@ -1,4 +1,4 @@
-"""Wrong answers to A3, which the tests must notice (tools/classroom/assignments.py tries them all).
+"""Wrong answers to A3, which the tests must notice (tools/classroom/trials.py tries them all).
 
 Each is a pair (what stands in the solution, what stands there instead) or the whole answer.
 """
@@ -7,7 +7,7 @@ from runpy import run_path
 
 from tools.classroom.assignments import FOLDER
 
-FOR_EVERY_FUNCTION = run_path(FOLDER / "A1_wrong_answers.py")["FOR_EVERY_FUNCTION"]
+FOR_EVERY_FUNCTION = run_path(str(FOLDER / "A1_attention" / "wrong_answers.py"))["FOR_EVERY_FUNCTION"]
 
 TORCH = "import torch\n"
 

@@ -1,12 +1,13 @@
-"""Wrong answers to A2, which the tests must notice (tools/classroom/assignments.py tries them all).
+"""Wrong answers to A2, which the tests must notice (tools/classroom/trials.py tries them all).
 
 Each is a pair (what stands in the solution, what stands there instead) or the whole answer.
 """
 
 import runpy
-from pathlib import Path
 
-FOR_EVERY_FUNCTION = runpy.run_path(str(Path(__file__).with_name("A1_wrong_answers.py")))["FOR_EVERY_FUNCTION"] | {
+from tools.classroom.assignments import FOLDER
+
+FOR_EVERY_FUNCTION = runpy.run_path(str(FOLDER / "A1_attention" / "wrong_answers.py"))["FOR_EVERY_FUNCTION"] | {
     "gives an object that equals everything": """
 SOLUTION
 class Yes(torch.Tensor):

@@ -1,0 +1,213 @@
+"""The checks: what they say, what they allow, and what they notice."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+import torch
+
+from tools.classroom.assignments import FOLDER
+
+
+@pytest.fixture
+def checks():
+    return space_with("checks.py")
+
+
+@pytest.fixture
+def torch_checks():
+    return space_with("checks.py", "checks_torch.py")
+
+
+def space_with(*files):
+    space = {"__name__": "__main__"}
+    exec("\n".join((FOLDER / file).read_text(encoding="utf-8") for file in files), space)
+    exec("def double(x): return 2 * x", space)
+    return space
+
+
+def message(checks, code, *arguments, **options):
+    exec(code, checks)
+    with pytest.raises(checks["CheckFailed"]) as failure:
+        checks["check"](checks["double"], *arguments, **options)
+    return str(failure.value)
+
+
+ONES = np.ones((2, 3))
+
+
+def test_a_right_answer_passes(checks):
+    checks["check"](checks["double"], ONES, gives=2 * ONES)
+    checks["check"](checks["double"], ONES, gives=lambda x: x + x)
+
+
+def test_a_failing_check_says_what_was_expected_and_what_came(checks):
+    said = message(checks, "def double(x): return x[0]", ONES, gives=2 * ONES, hint="twice")
+    assert "double with (2, 3): the shape is wrong" in said and "hint: twice" in said
+    assert "expected: shape (2, 3)" in said and "got:      shape (3,)" in said
+    assert "6 of 6 numbers are wrong" in message(
+        checks, "def double(x): return x", ONES, gives=2 * ONES
+    )
+    assert "NaN" in message(checks, "def double(x): return x * np.nan", ONES, gives=2 * ONES)
+    assert "wrong kind, bool" in message(
+        checks, "def double(x): return x > 0", ONES, gives=2 * ONES
+    )
+    assert "not a NumPy array" in message(
+        checks, "def double(x): return None", ONES, gives=2 * ONES
+    )
+    assert "must return 2 results" in message(
+        checks, "def double(x): return x", ONES, gives=(ONES, ONES)
+    )
+    assert "result 2 of 2" in message(
+        checks, "def double(x): return x, 2 * x", ONES, gives=(ONES, ONES)
+    )
+    unwritten = "def double(x): raise NotImplementedError()"
+    assert message(checks, unwritten, ONES, gives=ONES) == "double is not written yet."
+    missing = "def half(x): raise NotImplementedError()\ndef double(x): return half(x) * 4"
+    assert (
+        message(checks, missing, ONES, gives=ONES)
+        == "half is not written yet, and double calls it."
+    )
+
+
+def test_a_check_notices_changed_inputs_and_other_libraries(checks):
+    inside = "def double(x):\n    x *= 2\n    return x"
+    assert "changes what it is given" in message(checks, inside, ONES, gives=2 * ONES)
+    for call in (
+        "json.dumps(1)",
+        "[json.dumps(1)]",
+        "__import__('json').dumps(1)",
+        "sys._getframe()",
+        "os.getpid()",
+    ):
+        code = f"import json, os, sys\ndef double(x):\n    {call}\n    return 2 * x"
+        assert "only Python and NumPy" in message(checks, code, ONES, gives=2 * ONES), call
+    caught = """
+import json
+def double(x):
+    try:
+        json.dumps(1)
+    except BaseException:
+        pass
+    return 2 * x
+"""
+    assert "calls json" in message(checks, caught, ONES, gives=2 * ONES)
+
+
+def test_a_check_allows_what_numpy_offers(checks):
+    exec("""
+import copy, itertools, math
+def double(x):
+    for index in itertools.product(*map(range, x.shape)):
+        math.sqrt(abs(x[index]))
+    y = np.einsum("ij->ij", copy.deepcopy(x)) + np.linalg.norm(x) * 0
+    y = y + np.where(x > 0, x, 0).sum(-1, keepdims=True) * 0
+    y = y + np.stack([dict.fromkeys("a", y)["a"]]).sum(0)
+    y = np.concatenate([y], axis=-1).reshape(2, 3)
+    return y + np.full_like(y, 0) * np.random.default_rng().random()
+""", checks)  # fmt: skip
+    checks["check"](checks["double"], ONES, gives=2 * ONES)
+
+
+def test_a_check_allows_what_python_itself_offers(checks):
+    exec("""
+import bisect, heapq, re, string
+from collections import namedtuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+Row = namedtuple("Row", "total words")
+@dataclass(order=True)
+class Beam:
+    total: float
+    words: str = ""
+def double(x):
+    heap = [Beam(3.0), Beam(2.0)]
+    heapq.heapify(heap)
+    heapq.nlargest(1, [Row(1, "a"), Row(2, "b")], key=lambda row: row.total)
+    bisect.bisect([1, 2], 1), re.findall("a", "banana")
+    string.capwords(repr(heap[0])), isinstance(heap, Sequence)
+    return 2 * x
+""", checks)  # fmt: skip
+    checks["check"](checks["double"], ONES, gives=2 * ONES)
+
+
+def test_a_function_that_is_checked_may_print(checks):
+    class Screen(io.StringIO):  # as in Jupyter, where printing runs Python code of another module
+        def write(self, text):
+            return super().write(text)
+
+    exec("def double(x):\n    print('so far:', x.shape, flush=True)\n    return 2 * x", checks)
+    with contextlib.redirect_stdout(Screen()) as screen:
+        checks["check"](checks["double"], ONES, gives=2 * ONES)
+    assert screen.getvalue() == "so far: (2, 3)\n"
+
+
+@pytest.mark.parametrize(
+    "number", ["0", "0.0", "np.int64(0)", "np.float32(0)", "np.float64(0)", "np.array(0.0)"]
+)
+def test_a_number_may_be_of_any_kind(checks, number):
+    exec(f"def double(x): return {number}", checks)
+    checks["check"](checks["double"], ONES, gives=0.0)
+
+
+@pytest.mark.parametrize("other", ["False", "None", "'0'", "[0.0]", "(0,)"])
+def test_what_is_not_a_number(checks, other):
+    assert "the result is not a number" in message(
+        checks, f"def double(x): return {other}", ONES, gives=0.0
+    )
+
+
+TENSOR = torch.ones(2, 3)
+
+
+def test_checks_of_tensors(torch_checks):
+    torch_checks["check"](torch_checks["double"], TENSOR, gives=2 * TENSOR)
+    said = message(torch_checks, "def double(x): return x[0]", TENSOR, gives=2 * TENSOR)
+    assert (
+        "double with (2, 3): the shape is wrong" in said
+        and "expected: shape (2, 3), float32" in said
+    )
+    assert "6 of 6 numbers" in message(
+        torch_checks, "def double(x): return x", TENSOR, gives=2 * TENSOR
+    )
+    for code in (
+        "2 * x.numpy()",
+        "(2 * x).tolist()",
+        "(2 * x).as_subclass(type('Own', (torch.Tensor,), {}))",
+        "None",
+    ):
+        said = message(torch_checks, f"def double(x): return {code}", TENSOR, gives=2 * TENSOR)
+        assert "not a tensor" in said, code
+    assert "not a number" in message(
+        torch_checks, "def double(x): return 6.0", TENSOR, gives=torch.tensor(6.0)
+    )
+    inside = "def double(x):\n    x *= 2\n    return x"
+    assert "changes what it is given" in message(torch_checks, inside, TENSOR, gives=2 * TENSOR)
+
+
+def test_checks_notice_what_does_the_task_of_itself(torch_checks):
+    for call in (
+        "nn.functional.scaled_dot_product_attention(x, x, x)",
+        "nn.MultiheadAttention(3, 1)(x, x, x)",
+        "nn.TransformerEncoderLayer(3, 1)(x)",
+        "nn.CrossEntropyLoss()(x, x)",
+        "nn.NLLLoss()(x, x[:, 0].long())",
+        "list(map(nn.functional.scaled_dot_product_attention, [x], [x], [x]))",
+    ):
+        code = f"from torch import nn\ndef double(x):\n    {call}\n    return 2 * x"
+        assert "double calls torch" in message(torch_checks, code, TENSOR, gives=2 * TENSOR), call
+    code = (
+        "from mmcourse.attention import MultiHeadAttention\nlayer = MultiHeadAttention(3, 1)\n"
+        "def double(x):\n    layer(x[None])\n    return 2 * x"
+    )
+    assert "double calls mmcourse.attention" in message(
+        torch_checks, code, TENSOR, gives=2 * TENSOR
+    )
+
+
+def test_a_mistake_costs_once_also_under_a_decorator(torch_checks):
+    exec("def helper(x): return x\n@torch.no_grad()\ndef double(x): return helper(x)", torch_checks)
+    exec("def right(x): return 2 * x", torch_checks)
+    given = {"helper": torch_checks["right"]}
+    torch_checks["check"](torch_checks["double"], TENSOR, gives=2 * TENSOR, given=given)

@@ -1,0 +1,143 @@
+"""Try the tests of an assignment on answers that are known to be wrong, all in this process.
+
+Each answer is put into the teacher's notebook, in place of the solution; then the test cells run.
+"""
+
+import contextlib
+import csv
+import functools
+import io
+import runpy
+import signal
+import sys
+
+from tools.classroom.assignments import answers_in, name_of, teachers_notebook
+from tools.classroom.execution import guarded, is_test
+
+CELL_SECONDS = 5  # of the processor, for a cell that is not a test
+TEST_SECONDS = 0.5  # for a test
+
+
+def wrong_answers(assignment):
+    """{function: {what is wrong: code of the answer's cell}}, made from the solution."""
+    space = runpy.run_path(str(assignment.wrong_answers))
+    answers = answers_in(teachers_notebook(assignment))
+    made = {}
+    for name, wrong in space["WRONG"].items():
+        made[name] = {}
+        for label, change in wrong.items():
+            made[name][label] = changed(answers[name], change, f"{name}, {label}")
+        for label, template in space["FOR_EVERY_FUNCTION"].items():
+            code = template.replace("NAME", name)
+            made[name][label] = code.replace("SOLUTION", answers[name])
+    return made
+
+
+def changed(solved, change, about):
+    """The solution with a change (old, new) made; a change that is a text is the whole answer."""
+    if isinstance(change, str):
+        return change
+    old, new = change
+    assert old in solved, f"{about}: {old!r} is not in the solution"
+    return solved.replace(old, new)
+
+
+def try_wrong_answers(assignment, seed=0):
+    """Try every wrong answer.
+
+    Gives rows (function, what is wrong, visible tests fail, hidden tests fail).
+    """
+    rows = []
+    for name, wrong in wrong_answers(assignment).items():
+        visible = f"{name}-tests"
+        hidden = f"{name}-hidden"
+        for label, code in wrong.items():
+            failed = failed_tests(assignment, {name: code}, seed, [visible, hidden])
+            rows.append((name, label, visible in failed, hidden in failed))
+    return rows
+
+
+def failed_tests(assignment, answers, seed=0, tests=None, long=False):
+    """The names of the test cells that fail with these answers, and the solution's for the rest.
+
+    ``tests`` names those to run, None means all. Cells that state their seconds, and tests among
+    them, run only if ``long``.
+    """
+    warm_up()
+    cells = [cell for cell in teachers_notebook(assignment).cells if cell.cell_type == "code"]
+    sources = {name_of(cell): cell.source for cell in cells}
+    student = {"__name__": "__main__", "visible_tests": sources}
+    failed = []
+    for cell in cells:
+        name = name_of(cell)
+        if not name or ("seconds" in cell.metadata and not long):
+            continue
+        if not is_test(cell):
+            code = answers.get(name, cell.source)
+            if name == "checks":
+                code += f"\nos.environ['MMCOURSE_SEED'] = '{seed}'"
+            run_here(code, student, cell.metadata.get("seconds", CELL_SECONDS))
+    for cell in filter(is_test, cells):
+        name = name_of(cell)
+        if (tests is not None and name not in tests) or ("seconds" in cell.metadata and not long):
+            continue
+        code = guarded(sources["checks"], cell.source, "")
+        space = {"__name__": "__main__", "student": student}
+        if not run_here(code, space, cell.metadata.get("seconds", TEST_SECONDS)):
+            failed.append(name)
+    return failed
+
+
+@functools.cache
+def warm_up():
+    """Load what assignments load, so that no answer is charged with the time."""
+    import torch
+
+    torch.optim.AdamW([torch.zeros(1)])
+
+
+def run_here(code, space, seconds):
+    """Whether code runs to its end, in this process and in so many seconds; prints are dropped."""
+
+    def stop(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(code, "<cell>", "exec"), space)
+        return True
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return False
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+        sys.setprofile(None)
+
+
+# The table in the book
+
+
+def survivors(rows):
+    """The wrong answers that no test noticed."""
+    return [f"{name}: {label}" for name, label, visible, hidden in rows if not (visible or hidden)]
+
+
+def summary(rows):
+    noticed = len(rows) - len(survivors(rows))
+    return f"{noticed} of {len(rows)} wrong answers lose marks"
+
+
+def as_csv(rows):
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["function", "wrong answer", "visible tests", "hidden tests"])
+    words = {True: "fail", False: "pass"}
+    for name, label, visible, hidden in rows:
+        if not (visible or hidden):
+            label = f"**{label}** (not noticed)"
+        writer.writerow([name, label, words[visible], words[hidden]])
+    return text.getvalue()

@@ -9,7 +9,7 @@ import torch
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 
-from mmcourse import decoding, metrics
+from mmcourse import decoding, evaluation
 from mmcourse.attention import MultiHeadAttention
 
 FILE = Path(__file__).resolve().parents[2] / "notebooks" / "assignments" / "A3_references.py"
@@ -83,12 +83,12 @@ def test_scores_are_the_packages_and_cocos(random):
     references = [REF["ref_lines"](random, 5, 9, 3) for _ in range(6)]
     hypotheses = [*REF["ref_lines"](random, 5, 9, 5), "a"]
     given = dict(enumerate(references)), {i: [text] for i, text in enumerate(hypotheses)}
-    for bleu in (metrics.bleu(hypotheses, references), Bleu(4).compute_score(*given, verbose=0)[0]):
+    for bleu in (evaluation.bleu(hypotheses, references), Bleu(4).compute_score(*given, verbose=0)[0]):
         assert np.allclose(REF["ref_bleu"](hypotheses, references, 4), bleu, atol=1e-9)
     counts = [REF["ref_bleu_counts"](*pair, 4) for pair in zip(hypotheses, references, strict=True)]
-    assert (counts == metrics.bleu_counts(hypotheses, references)).all()
+    assert (counts == evaluation.bleu_counts(hypotheses, references)).all()
     for cider in (
-        metrics.cider_d(hypotheses, references, each=True),
+        evaluation.cider_d(hypotheses, references, each=True),
         Cider().compute_score(*given)[1],
     ):
         assert np.allclose(REF["ref_cider"](hypotheses, references), cider, atol=1e-9)

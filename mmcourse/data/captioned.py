@@ -1,54 +1,70 @@
-"""Flickr8k and COCO as they lie on a disk, whatever is wrong in their files; and a few photographs of our own.
+"""Photographs with captions: Flickr8k and COCO as they lie on a disk, and a few of our own.
 
-The folder beside this file is laid out as Flickr8k is: 22 photographs (its NOTICE says whose), with captions of ours.
+The folder ``photographs`` beside this file is laid out as Flickr8k is: 22 photographs (its NOTICE
+says whose), with captions of ours.
 """
 
-import codecs
-import csv
-import json
 import re
+import sys
+import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from zlib import crc32
+
+from mmcourse.data import coco, flickr
+from mmcourse.data.annotations import picture_name
 
 TINY = Path(__file__).with_name("photographs")
 SPLITS = ("train", "val", "test")
-PICTURES = ("Images", "images", "Flicker8k_Dataset", "Flickr8k_Dataset")
-LAYOUT = {
-    "flickr8k": """
-  DIR/Images/*.jpg                           the pictures (also: images, Flicker8k_Dataset, Flickr8k_Dataset)
-  DIR/captions.txt                           "image,caption" in the first line, then a picture and a caption a line,
-  DIR/Flickr8k.token.txt                     ... or this: PICTURE#0, a tab, a caption
-  DIR/Flickr_8k.{train,dev,test}Images.txt   optional: the pictures of each split, a name a line
-  DIR/dataset_flickr8k.json                  optional: Karpathy's, used instead of all these
-The text files may also lie in DIR/Flickr8k_text.""",
-    "coco": """
-  DIR/train2017/*.jpg, DIR/val2017/*.jpg     the pictures
-  DIR/annotations/captions_{train,val}2017.json
-  DIR/dataset_coco.json                      optional: Karpathy's, used instead of the annotations""",
-}
+LAYOUT = {"flickr8k": flickr.LAYOUT, "coco": coco.LAYOUT}
+READERS = {"flickr8k": flickr.read_flickr8k, "coco": coco.read_coco}
+NAMES_SHOWN = 5  # of each kind of fault
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A picture on the disk; ``name`` is its path below the root, ``captions`` are words with a space between."""
+    """A picture on the disk; ``captions`` are words in small letters with a space between."""
 
-    name: str
+    name: str  #: its path below the root
     path: Path
     captions: tuple[str, ...]
 
 
 def words_of(text):
-    """The words of a caption: in small letters, runs of letters, digits and apostrophes; all else only separates."""
-    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("’", "'"))
+    """The words of a caption in small letters, as a list.
+
+    A word is a run of letters and digits with the marks that belong to them, in any script and in
+    Unicode's composed form; an apostrophe may stand inside. All else only separates.
+    """
+    lower = unicodedata.normalize("NFC", text.lower().replace("’", "'"))
+    return _word_pattern().findall(lower)
+
+
+@cache
+def _word_pattern():
+    """Letters or digits, each with its marks and invisible joiners; apostrophes between them.
+
+    Python's ``\\w`` leaves out combining marks, without which Hindi or Thai falls into pieces.
+    """
+    characters = map(chr, range(sys.maxunicode + 1))
+    marks = "".join(c for c in characters if unicodedata.category(c).startswith("M"))
+    joiners = "\u200c\u200d"  # as in Persian and Sinhala; at a word's end they join nothing
+    letter = rf"[^\W_](?:[{marks}]|[{joiners}](?=[\w{marks}]))*"
+    return re.compile(rf"(?:{letter})+(?:'(?:{letter})+)*")
 
 
 def vocabulary(photographs, min_count=5):
-    """The words, sorted, that come at least ``min_count`` times in all captions. ValueError if there are none."""
-    counts = Counter(
-        word for photograph in photographs for text in photograph.captions for word in text.split()
-    )
+    """The words, sorted, that come at least ``min_count`` times in all captions.
+
+    Raises ValueError if there are none.
+    """
+    if not photographs:
+        raise ValueError("expected photographs with captions, got none")
+    counts = Counter()
+    for photograph in photographs:
+        for caption in photograph.captions:
+            counts.update(caption.split())
     common = sorted(word for word, count in counts.items() if count >= min_count)
     if not common:
         raise ValueError(
@@ -59,169 +75,83 @@ def vocabulary(photographs, min_count=5):
 
 
 def load_photographs(data, root):
-    """The photographs of each split, as lists in a dict, and notes: one line a kind of fault in the files, counted.
+    """The photographs of each split, as lists in a dict, and notes on what is wrong in the files.
 
-    ``data`` is ``flickr8k`` or ``coco``, ``root`` the folder that it lies in. Splits that no file gives come from the
-    names: of Flickr8k an eighth each is ``val`` and ``test``; of COCO a 24th of train2017 is ``val``, and val2017 is
-    ``test``. Raises ValueError, which shows the layout, when files are missing or of another kind.
+    ``data`` is ``flickr8k`` or ``coco``, ``root`` the folder that it lies in. A note is a line
+    for each kind of fault, with how many have it and the first names. Splits that no file gives
+    come from the names: of Flickr8k an eighth each is ``val`` and ``test``; of COCO a 24th of
+    train2017 is ``val``, and val2017 is ``test``. Raises ValueError, which shows the layout,
+    when files are missing or of another kind.
     """
-    if data not in LAYOUT:
-        raise ValueError(f"unknown data {data!r}: choose {' or '.join(LAYOUT)}")
-    root, problems = Path(root), defaultdict(list)
+    if data not in READERS:
+        raise ValueError(f"unknown data {data!r}: choose {' or '.join(READERS)}")
+    root = Path(root)
+    problems = defaultdict(list)
     try:
-        rows, splits, folders = (_flickr8k if data == "flickr8k" else _coco)(root, problems)
+        annotations = READERS[data](root, problems)
     except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
         raise ValueError(
-            f"{root} does not hold {data} as expected ({type(error).__name__}: {error}):{LAYOUT[data]}"
+            f"{root} does not hold {data} as expected ({reason}):{LAYOUT[data]}"
         ) from error
-    captions, known = defaultdict(list), set()
-    for key, name, text in rows:
-        words = " ".join(words_of(text))
-        if key in known or not words:
-            problems["captions that came before" if words else "captions without words"].append(
-                name
-            )
-        else:
-            captions[name].append(words)
-        known.add(key)
-    there = {
-        file.relative_to(root).as_posix()
-        for folder in folders
-        for file in (root / folder).glob("*.*")
-        if file.suffix.lower() in (".jpg", ".jpeg")
-    }
+    captions = _captions_by_picture(annotations.captions, problems)
+    pictures = _find_pictures(root, annotations.folders)
     found = {split: [] for split in SPLITS}
     for name, texts in sorted(captions.items()):
-        if name not in there:
+        path = pictures.get(name)
+        split = annotations.splits.get(name)
+        if path is None:
             problems["pictures with captions that are not there"].append(name)
-        elif splits.get(name) not in found:
+        elif not path.is_file():
+            problems["pictures that are dead links or no files"].append(name)
+        elif split not in found:
             problems["pictures in no split"].append(name)
         else:
-            found[splits[name]].append(Photograph(name, root / name, tuple(texts)))
-    problems["pictures without captions"] += sorted(there - captions.keys())
+            on_disk = path.relative_to(root).as_posix()
+            found[split].append(Photograph(on_disk, path, tuple(texts)))
+    problems["pictures without captions"] += sorted(pictures.keys() - captions.keys())
     if not any(found.values()):
         raise ValueError(
             f"{root} holds captions, but of no picture that is there. Expected:{LAYOUT[data]}"
         )
-    return found, [
-        f"{len(names):,} {kind} (the first: {names[0]})"
-        for kind, names in problems.items()
-        if names
-    ]
+    notes = [_note(kind, names) for kind, names in problems.items() if names]
+    return found, notes
 
 
-def _flickr8k(root, problems):
-    """Rows (unique key, picture, caption), the split of each picture, and the folders of pictures."""
-    places = (root, root / "Flickr8k_text")
-    texts = {file.name: file for place in places if place.is_dir() for file in place.iterdir()}
-    folder = next((name for name in PICTURES if (root / name).is_dir()), ".")
-
-    def named(name):
-        return Path(folder, name.strip()).as_posix()
-
-    if "dataset_flickr8k.json" in texts:
-        rows, splits = _karpathy(
-            texts["dataset_flickr8k.json"], problems, lambda entry: named(entry["filename"])
-        )
-        return rows, splits, [folder]
-    if "captions.txt" in texts:
-        first, *lines = _lines(texts["captions.txt"], problems)
-        if first.replace(" ", "").lower() != "image,caption":
-            raise ValueError(
-                f"the first line of captions.txt must be image,caption and is {first[:40]!r}"
-            )
-        # line by line: a quotation mark that nobody closed must not swallow the lines after it
-        fields = [[line, *next(csv.reader([line]))] for line in lines]
-        rows = [(line, named(name), ",".join(text)) for line, name, *text in fields]
-    elif "Flickr8k.token.txt" in texts:
-        fields = [line.partition("\t") for line in _lines(texts["Flickr8k.token.txt"], problems)]
-        rows = [(key, named(key.rpartition("#")[0]), text) for key, _, text in fields]
-    else:
-        raise FileNotFoundError("neither captions.txt nor Flickr8k.token.txt is there")
-    splits = {}
-    for split, part in zip(SPLITS, ("train", "dev", "test"), strict=True):
-        file = texts.get(f"Flickr_8k.{part}Images.txt")
-        for name in _lines(file, problems) if file else ():
-            if splits.setdefault(named(name), split) != split:
-                problems["pictures in two splits, and now only in the first"].append(name)
-    if not splits:
-        splits = {
-            name: ("test", "val", *["train"] * 6)[crc32(name.encode()) % 8] for _, name, _ in rows
-        }
-        problems["pictures without a file that splits them: an eighth each is val and test"] += (
-            splits
-        )
-    return rows, splits, [folder]
+def _captions_by_picture(captions, problems):
+    """The captions as words, in a dict from a picture's name to a list."""
+    found = defaultdict(list)
+    known = set()
+    for key, name, text in captions:
+        if not isinstance(text, str):
+            problems["captions that are no text"].append(name)
+            continue
+        words = " ".join(words_of(text))
+        if not words:
+            problems["captions without words"].append(name)
+        elif key in known:
+            problems["captions that came before"].append(name)
+        else:
+            found[name].append(words)
+        known.add(key)
+    return found
 
 
-def _coco(root, problems):
-    """As _flickr8k."""
-    folders = [
-        folder
-        for folder in ("train2017", "val2017", "train2014", "val2014")
-        if (root / folder).is_dir()
-    ]
-    if (root / "dataset_coco.json").is_file():
-
-        def place(
-            entry,
-        ):  # the pictures of 2014 have longer names in 2017, and may be in the other folder
-            choices = [f"{entry['filepath']}/{entry['filename']}"]
-            choices += [
-                f"{folder}/{entry['cocoid']:012}.jpg" for folder in ("train2017", "val2017")
-            ]
-            return next((choice for choice in choices if (root / choice).is_file()), choices[0])
-
-        return *_karpathy(root / "dataset_coco.json", problems, place), folders
-    rows, splits = [], {}
-    for part in ("train", "val"):
-        truth = json.loads(_text(root / "annotations" / f"captions_{part}2017.json", problems))
-        names = {}
-        for image in truth["images"]:
-            if image["id"] in names:
-                problems["pictures that came before"].append(image["file_name"])
-            name = names.setdefault(image["id"], f"{part}2017/{image['file_name']}")
-            splits[name] = (
-                "test" if part == "val" else "train" if crc32(name.encode()) % 24 else "val"
-            )
-        rows += [
-            (
-                note["id"],
-                names.get(note["image_id"], f"picture {note['image_id']}"),
-                note["caption"],
-            )
-            for note in truth["annotations"]
-        ]
-    return rows, splits, folders
+def _find_pictures(root, folders):
+    """The JPEG files in these folders below the root, in a dict from a name to a path."""
+    pictures = {}
+    for folder in folders:
+        for file in (root / folder).glob("*.*"):
+            if file.suffix.lower() in (".jpg", ".jpeg"):
+                pictures[picture_name(file.relative_to(root).as_posix())] = file
+    return pictures
 
 
-def _karpathy(file, problems, place):
-    """Rows and splits of the JSON of Karpathy and Fei-Fei (2015); ``place(entry)`` is where the picture lies."""
-    rows, splits = [], {}
-    for entry in json.loads(_text(file, problems))["images"]:
-        name = place(entry)
-        if name in splits:
-            problems["pictures that came before"].append(name)
-        splits.setdefault(name, {"restval": "train"}.get(entry["split"], entry["split"]))
-        rows += [(sentence["sentid"], name, sentence["raw"]) for sentence in entry["sentences"]]
-    return rows, splits
-
-
-def _text(file, problems):
-    """The text of a file. What is no UTF-8 in it is read as Windows-1252, byte by byte, and noted."""
-
-    def repair(error):
-        problems["bytes that are not UTF-8, read as Windows-1252"].append(
-            f"{file.name}, byte {error.start + 1}"
-        )
-        return error.object[error.start : error.start + 1].decode(
-            "cp1252", "replace"
-        ), error.start + 1
-
-    codecs.register_error("mmcourse", repair)
-    return file.read_bytes().decode("utf-8-sig", "mmcourse")
-
-
-def _lines(file, problems):
-    """The lines of a file that are not empty, whichever way they end."""
-    return [line for line in re.split(r"[\r\n]+", _text(file, problems)) if line.strip()]
+def _note(kind, names):
+    """One line: how many have this fault, what it is, and the first names."""
+    different = list(dict.fromkeys(names))
+    shown = ", ".join(different[:NAMES_SHOWN])
+    more = len(different) - NAMES_SHOWN
+    if more > 0:
+        shown += f" and {more:,} more"
+    return f"{len(names):,} {kind}: {shown}"

@@ -13,7 +13,7 @@ from mmcourse.captioning import END, PAD, SHIPPED, START, UNKNOWN, Captioner, ce
 from mmcourse.data import EmojiScenes, Practice
 from mmcourse.data.drawings import nouns
 from mmcourse.data.language import vocabulary
-from mmcourse.evaluation.captions import fact_scores
+from mmcourse.evaluation import fact_scores
 from mmcourse.transformer import sinusoidal_positions
 
 TRAIN = EmojiScenes("train")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mmcourse import cli, photographs
 from mmcourse.captioning import END, PAD, START, UNKNOWN, Captioner, PhotographCaptioner
-from mmcourse.data.photographs import TINY, load_photographs, vocabulary, words_of
+from mmcourse.data.captioned import TINY, load_photographs, vocabulary, words_of
 from mmcourse.photographs import (
     ENCODERS,
     FeatureCache,
@@ -184,10 +184,11 @@ def test_a_split_without_files_depends_on_the_names_alone(tmp_path):
         and len(again["val"]) == len(found["val"]) - 5
     )
     assert notes[0].startswith(
-        "200 pictures without a file that splits them: an eighth each is val and test (the "
+        "200 pictures without a file that splits them: an eighth each is val and test: "
     )
     assert notes[1:] == [
-        f"5 pictures with captions that are not there (the first: {found['val'][0].name})"
+        "5 pictures with captions that are not there: "
+        + ", ".join(one.name for one in found["val"][:5])
     ]
 
 
@@ -282,7 +283,7 @@ def test_bytes_that_are_not_utf8(tmp_path):
     assert found["2.jpg"].captions[5] == "the café's dog", "two bytes that begin like UTF-8"
     (note,) = notes
     assert note.startswith(
-        "6 bytes that are not UTF-8, read as Windows-1252 (the first: captions.txt, byte "
+        "6 bytes that are not UTF-8, read as Windows-1252: captions.txt at byte "
     )
 
 
@@ -299,10 +300,10 @@ def test_captions_and_pictures_that_do_not_meet(tmp_path):
         5,
     ]
     assert sorted(notes) == [
-        "1 captions that came before (the first: Images/0.jpg)",
-        "1 pictures with captions that are not there (the first: Images/none.jpg)",
-        "1 pictures without captions (the first: Images/alone.JPG)",
-        "2 captions without words (the first: Images/2.jpg)",
+        "1 captions that came before: Images/0.jpg",
+        "1 pictures with captions that are not there: Images/none.jpg",
+        "1 pictures without captions: Images/alone.JPG",
+        "2 captions without words: Images/2.jpg, Images/3.jpg",
     ]
 
 
@@ -311,8 +312,8 @@ def test_ids_that_come_twice(tmp_path):
     notes, found = faulty(tmp_path, lambda raw: raw + lines, "token")
     assert found["0.jpg"].captions == tuple(" ".join(words_of(f"{text} 0")) for text in TEXTS)
     assert sorted(notes) == [
-        "1 captions that came before (the first: Images/0.jpg)",
-        "2 pictures with captions that are not there (the first: Images/9#b.jpg)",
+        "1 captions that came before: Images/0.jpg",
+        "2 pictures with captions that are not there: Images/9#b.jpg, Images/9.jpg.1",
     ]
 
 
@@ -322,8 +323,8 @@ def test_pictures_in_two_splits_or_none(tmp_path):
     found, notes = load_photographs("flickr8k", tmp_path)
     assert names_of(found) == {"train": NAMES[:3], "val": NAMES[3:4], "test": NAMES[4:5]}
     assert sorted(notes) == [
-        "1 pictures in no split (the first: Images/5.jpg)",
-        "1 pictures in two splits, and now only in the first (the first: 2.jpg)",
+        "1 pictures in no split: Images/5.jpg",
+        "1 pictures in two splits, and now only in the first: 2.jpg",
     ]
 
 
@@ -339,9 +340,9 @@ def test_coco_ids_that_come_twice(tmp_path):
     found, notes = load_photographs("coco", tmp_path)
     assert [len(one.captions) for part in found.values() for one in part] == [5] * 40
     assert sorted(notes) == [
-        "1 captions that came before (the first: train2017/000000000035.jpg)",
-        "1 pictures that came before (the first: other.jpg)",
-        "1 pictures with captions that are not there (the first: picture 777)",
+        "1 captions that came before: train2017/000000000035.jpg",
+        "1 pictures that came before: other.jpg",
+        "1 pictures with captions that are not there: picture 777",
     ]
 
 
@@ -352,7 +353,7 @@ def test_karpathys_pictures_that_come_twice(tmp_path):
     file.write_text(json.dumps(truth))
     found, notes = load_photographs("flickr8k", tmp_path)
     assert NAMES[0] in names_of(found)["train"] and NAMES[0] not in names_of(found)["test"]
-    assert "1 pictures that came before (the first: Images/0.jpg)" in notes
+    assert "1 pictures that came before: Images/0.jpg" in notes
 
 
 def test_vocabulary(tmp_path):
@@ -887,7 +888,7 @@ def test_another_encoder_than_in_training_is_refused(tmp_path, some, vit):
 
 
 def test_evaluation(tmp_path, some, vit):
-    from mmcourse.evaluation.captions import bleu, cider_d, rouge_l
+    from mmcourse.evaluation import bleu, cider_d, rouge_l
 
     captioner = tiny(some, vit)
     look, *_ = inputs_of(captioner, some, tmp_path / "cache")

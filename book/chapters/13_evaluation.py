@@ -80,7 +80,7 @@ show_images([scene.image], size=2.2);
 # the first reference with a single change; the second is what another writer would say.
 
 # %% tags=["nbval-check-output"]
-from mmcourse.evaluation.captions import bleu, fact_score
+from mmcourse.evaluation import bleu, fact_score
 
 turned = replace(scene.description, relation=language.INVERSE[scene.description.relation])
 near_copy = language.captions(turned, Random(f"{scene.key}/captions"))[0]
@@ -150,9 +150,9 @@ def bleu_by_hand(hypothesis, reference, n):
     for order in range(1, n + 1):
         ours, theirs = grams(hypothesis, order), grams(reference, order)
         common = sum(min(count, theirs[gram]) for gram, count in ours.items())
-        precisions.append(common / sum(ours.values()))
+        precisions.append(common / max(1, ours.total()))  # a short text has no long n-grams
     c, r = len(hypothesis.split()), len(reference.split())
-    return min(1, math.exp(1 - r / c)) * math.prod(precisions) ** (1 / n)
+    return min(1, math.exp(1 - r / max(1, c))) * math.prod(precisions) ** (1 / n)
 
 
 ours = bleu([HYPOTHESIS], [[REFERENCE]])
@@ -163,14 +163,12 @@ for n in (1, 2, 3, 4):
 assert math.isclose(ours[3], math.exp(-1 / 5) * math.sqrt(1 / 2), abs_tol=1e-8)
 
 # %% [markdown]
-# The package counts the n-grams of all captions at once. It gives every word a number; two n-grams that are one word apart make
-# an (n + 1)-gram, which gets a number again. Then counting is sorting.
+# The package counts in the same way, for many hypotheses with several references each. Of two counters, `|` keeps the larger count of
+# each n-gram and `&` the smaller: `|` over the references gives the maximum of {eq}`eq-evaluation-precision`, `&` its minimum.
 
 # %% tags=["remove-cell"]
-from mmcourse.evaluation.captions import _count_ngrams, bleu_counts, bleu_from_counts, cider_d, rouge_l
-
-# %% tags=["remove-input"]
-show_source(_count_ngrams)
+from mmcourse.evaluation import bleu_counts, bleu_from_counts, cider_d, fast, rouge_l
+from mmcourse.evaluation.captions import clipped_cosine, weigh
 
 # %% tags=["remove-input"]
 show_source(bleu_counts)
@@ -181,6 +179,18 @@ show_source(bleu_from_counts)
 # %% [markdown]
 # `bleu_counts` gives ten whole numbers a caption, and BLEU of any set of captions needs only their sums. We use that for intervals below.
 #
+# For thousands of captions `mmcourse.evaluation.fast` has a second form, which counts the n-grams of all captions at once. It gives every word
+# a number; two n-grams that are one word apart make an (n + 1)-gram, which gets a number again. Then counting is sorting.
+
+# %% tags=["remove-input"]
+show_source(fast.count_ngrams)
+
+# %% tags=["nbval-check-output"]
+plain = bleu_counts([HYPOTHESIS], [[REFERENCE]])
+print("plain", plain.tolist(), "\nfast ", fast.bleu_counts([HYPOTHESIS], [[REFERENCE]]).tolist())
+assert (plain == fast.bleu_counts([HYPOTHESIS], [[REFERENCE]])).all()
+
+# %% [markdown]
 # ## Scores of words: ROUGE-L and CIDEr-D
 #
 # **ROUGE-L** {cite}`lin2004` takes the **longest common subsequence**: the most words that both texts hold in the same order, with gaps
@@ -207,6 +217,8 @@ def common_length(first, second):
 def rouge_by_hand(hypothesis, reference, beta=1.2):
     first, second = tuple(hypothesis.split()), tuple(reference.split())
     length = common_length(first, second)
+    if length == 0:  # nothing in common, so P = R = 0
+        return 0.0
     P, R = length / len(first), length / len(second)
     return (1 + beta**2) * P * R / (R + beta**2 * P)
 
@@ -223,17 +235,20 @@ show_source(rouge_l)
 # says nothing about this picture. So each n-gram weighs $\log (I / I_g)$, where $I_g$ of all $I$ pictures have it in a reference:
 #
 # $$
-# \text{CIDEr-D} = \frac{10}{4M} \sum_{n=1}^{4} \sum_{j=1}^{M} e^{-(l - l_j)^2 / 72}\;
-# \frac{\min(g_n, g_{nj}) \cdot g_{nj}}{\lVert g_n \rVert\, \lVert g_{nj} \rVert},
-# \qquad g = c_g \log \frac{I}{I_g}
+# \text{CIDEr-D} = \frac{10}{4M} \sum_{n=1}^{4} \sum_{j=1}^{M} e^{-(l - l_j)^2 / 2 \sigma^2}\;
+# \frac{\min(h_n, h_{nj}) \cdot h_{nj}}{\lVert h_n \rVert\, \lVert h_{nj} \rVert},
+# \qquad h_n(g) = c_g \log \frac{I}{\max(1, I_g)}
 # $$ (eq-evaluation-cider)
 #
 # | symbol | what it is |
 # |---|---|
-# | $g_n$, $g_{nj}$ | vectors of the hypothesis and of reference $j$: an entry for each n-gram of order $n$ |
+# | $g$, $c_g$ | an n-gram, and how often the text holds it |
+# | $h_n$, $h_{nj}$ | vectors of the hypothesis and of reference $j$: an entry $h_n(g)$ for each n-gram $g$ of order $n$ |
+# | $\min$ | taken entry by entry, so that a repeated n-gram counts for no more than in the reference |
 # | $M$ | how many references this picture has |
-# | $l$, $l_j$ | their numbers of words |
-# | $I$, $I_g$ | the number of pictures; of those with the n-gram in a reference |
+# | $l$, $l_j$ | the numbers of words of the hypothesis and of reference $j$ |
+# | $\sigma$ | how far the lengths may differ: 6 words, so $2 \sigma^2 = 72$ |
+# | $I$, $I_g$ | the number of pictures; of those with $g$ in a reference, where none counts as one |
 #
 # The score of a corpus is the mean over its pictures. On paper, two pictures with one reference each: *a dog* and *a cat*. The
 # word *a* is in both, so it weighs $\log(2/2) = 0$. *dog*, *cat* and the two pairs weigh $\log 2$ each. The hypothesis *a dog* for the
@@ -266,6 +281,12 @@ print("mean of 5 and 0: by hand", cider_by_hand(said, written),
 texts, firsts = [scene.captions[1] for scene in val[:40]], [s.captions[0] for s in val[:40]]
 gap = abs(cider_by_hand(texts, firsts) - cider_d(texts, [[text] for text in firsts]))
 assert gap < 1e-9
+
+# %% tags=["remove-input"]
+show_source(weigh)
+
+# %% tags=["remove-input"]
+show_source(clipped_cosine)
 
 # %% tags=["remove-input"]
 show_source(cider_d)
@@ -372,7 +393,7 @@ show_source(fact_score)
 # harmonic mean of 2 and 0.6 is $2.4 / 2.6$.
 
 # %% tags=["nbval-check-output"]
-from mmcourse.evaluation.captions import clip_score, ref_clip_score
+from mmcourse.evaluation import clip_score, ref_clip_score
 
 v, t, t1 = np.array([[1, 0]]), np.array([[4, 3]]), np.array([[[0, 1]]])
 cosine = (v * t).sum() / np.sqrt((v**2).sum() * (t**2).sum())
@@ -405,18 +426,18 @@ class Pair(nn.Module):
 
     def __init__(self, words, width=128):
         super().__init__()
-        self.look = nn.Linear(width, 4)
+        self.pooling = nn.Linear(width, 4)
         self.picture = nn.Linear(4 * width, width)
         self.embedding = nn.Embedding(words, width)
         self.text = nn.GRU(width, width, batch_first=True)
         self.scale = nn.Parameter(torch.tensor(2.5))
 
-    def see(self, memory):  # (B, N, D) to (B, D)
-        weights = self.look(memory).softmax(1)  # (B, N, 4): four ways to look at the grid
-        looks = weights.transpose(1, 2) @ memory  # (B, 4, D)
-        return F.normalize(self.picture(looks.flatten(1)), dim=-1)
+    def encode_image(self, memory):  # (B, N, D) to (B, D)
+        weights = self.pooling(memory).softmax(1)  # (B, N, 4): four ways to look at the grid
+        pooled = weights.transpose(1, 2) @ memory  # (B, 4, D)
+        return F.normalize(self.picture(pooled.flatten(1)), dim=-1)
 
-    def read(self, tokens):  # (B, T) to (B, D)
+    def encode_text(self, tokens):  # (B, T) to (B, D)
         states, _ = self.text(self.embedding(tokens))  # (B, T, D)
         last = (tokens != PAD).sum(1) - 1
         return F.normalize(states[torch.arange(len(tokens)), last], dim=-1)
@@ -448,8 +469,8 @@ STEPS = 300
 for step in range(STEPS):
     rows = torch.randperm(len(train))[:128]
     chosen = train_tokens[rows, torch.randint(5, (128,))]
-    scores = pair.see(train_grids[rows]) @ pair.read(chosen).T  # (128, 128)
-    scores = pair.scale.exp() * scores
+    cosines = pair.encode_image(train_grids[rows]) @ pair.encode_text(chosen).T  # (128, 128)
+    scores = pair.scale.exp() * cosines
     own = torch.arange(128)  # caption i belongs to picture i
     loss = (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
     optimiser.zero_grad()
@@ -458,7 +479,7 @@ for step in range(STEPS):
     if step % 75 == 0 or step == STEPS - 1:
         print(f"step {step:3}  loss {loss.item():.2f}  (guessing: {math.log(128):.2f})")
 pair.requires_grad_(False)
-val_seen = pair.see(grids(val))  # (240, 128)
+val_features = pair.encode_image(grids(val))  # (240, 128)
 
 # %% [markdown]
 # ## One table for all
@@ -545,7 +566,7 @@ systems = {
 }
 
 # %%
-from mmcourse.evaluation.captions import fact_scores
+from mmcourse.evaluation import fact_scores
 
 four = [scene.captions[1:] for scene in val]
 
@@ -555,7 +576,7 @@ def judge(texts):
     precision, recall = fact_scores(texts, val)["all"]
     return {"BLEU-4": bleu(texts, four)[3], "ROUGE-L": rouge_l(texts, four),
             "CIDEr-D": cider_d(texts, four),
-            "CLIPScore": float(clip_score(val_seen, pair.read(tokens_of(texts))).mean()),
+            "CLIPScore": float(clip_score(val_features, pair.encode_text(tokens_of(texts))).mean()),
             "precision": precision, "recall": recall}
 
 
@@ -631,20 +652,20 @@ for metric, (own, every) in ranks.items():
 #   more than those of our small grammar, so each of their phrases is rarer.
 
 # %%
-def each_score(texts, references, seen):
+def each_score(texts, references, image_features):
     """Every metric of every single sentence: a dict of arrays."""
     counts = bleu_counts(texts, references)
     return {"BLEU-4": np.array([bleu_from_counts(row)[3] for row in counts]),
             "ROUGE-L": rouge_l(texts, references, each=True),
             "CIDEr-D": cider_d(texts, references, each=True),
-            "CLIPScore": clip_score(seen, pair.read(tokens_of(texts)))}
+            "CLIPScore": clip_score(image_features, pair.encode_text(tokens_of(texts)))}
 
 
 def preferences(pairs, many=5):
     """Share of pairs (scene number, kind, true, false) in which a metric prefers the true one."""
     numbers, kinds, true, false = zip(*pairs, strict=True)
     refs, kinds = [references[number][:many] for number in numbers], np.array(kinds)
-    scores = each_score(true + false, refs + refs, val_seen[list(numbers) * 2])
+    scores = each_score(true + false, refs + refs, val_features[list(numbers) * 2])
     wins = {}
     for metric, score in scores.items():
         gap = score[:len(true)] - score[len(true):]
@@ -718,7 +739,7 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 # with the highest BLEU-4 and the entirely true one with the lowest.
 
 # %%
-single = each_score(greedy, references, val_seen)["BLEU-4"]
+single = each_score(greedy, references, val_features)["BLEU-4"]
 facts = [fact_score(text, scene) for text, scene in zip(greedy, val, strict=True)]
 false_high = max((i for i in range(len(val)) if facts[i].false), key=lambda i: single[i])
 true_low = min((i for i in range(len(val)) if not facts[i].false), key=lambda i: single[i])
@@ -830,7 +851,7 @@ glue("evaluation_token_characters", token_scores["characters"][3], display=False
 # Accuracy is 4/6. The F1 of the classes are $\tfrac34$, $0$ and $\tfrac23$, so the macro F1 is $\tfrac{17}{36} \approx 0.47$.
 
 # %% tags=["nbval-check-output"]
-from mmcourse.evaluation.statistics import accuracy, confusion_table, precision_recall_f1
+from mmcourse.evaluation import accuracy, confusion_table, precision_recall_f1
 
 true = ["cat", "cat", "cat", "cat", "cow", "dog"]
 called = ["cat", "cat", "cat", "dog", "cat", "dog"]
@@ -945,7 +966,7 @@ for name, (share, f1) in answer_scores.items():
 # Along the rows the right one is always first: recall@1 is 1. Down the columns it is first, second, second: recall@1 is 1/3, recall@2 is 1.
 
 # %% tags=["nbval-check-output"]
-from mmcourse.evaluation.statistics import recall_at_k
+from mmcourse.evaluation import recall_at_k
 
 
 def recall_by_hand(scores, relevant, k):
@@ -974,8 +995,8 @@ show_source(recall_at_k)
 
 # %%
 texts = [text for scene in val for text in scene.captions]
-read = pair.read(tokens_of(texts))  # (1200, 128)
-similarity = (val_seen @ read.T).numpy()  # (240, 1200)
+text_features = pair.encode_text(tokens_of(texts))  # (1200, 128)
+similarity = (val_features @ text_features.T).numpy()  # (240, 1200)
 owner = np.repeat(np.arange(len(val)), 5)
 relevant = owner == np.arange(len(val))[:, None]
 found = {}
@@ -1015,7 +1036,7 @@ for name, values in found.items():
 # in one. We check this with all 27 draws, and then the package's random draws with SciPy's.
 
 # %% tags=["nbval-check-output"]
-from mmcourse.evaluation.statistics import bootstrap
+from mmcourse.evaluation import bootstrap
 
 sample = np.array([1, 0, 0])
 every = Counter(int(sample[list(index)].sum()) for index in product(range(3), repeat=3))
@@ -1513,7 +1534,7 @@ order = [pair_ for pair_ in copies if pair_[1] in ("object", "relation")]
 numbers, _, true_texts, false_texts = zip(*order, strict=True)
 refs = [references[number][:1] for number in numbers]
 names, scale = ["BLEU-4", "ROUGE-L", "CIDEr-D"], {"CIDEr-D": 10}
-top = {kind: each_score(texts, refs, val_seen[list(numbers)])
+top = {kind: each_score(texts, refs, val_features[list(numbers)])
        for kind, texts in (("false", false_texts), ("true", true_texts))}
 gaps = [(top["false"][name] - top["true"][name]) / scale.get(name, 1) for name in names]
 at = int(np.argmax(np.min(gaps, 0)))

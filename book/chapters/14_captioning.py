@@ -122,7 +122,7 @@ for fact in sorted(parse(sentence), key=str):
 # another colour, left instead of right. We score true captions and foils with both.
 
 # %% tags=["nbval-check-output"]
-from mmcourse.evaluation.captions import bleu, fact_scores
+from mmcourse.evaluation import bleu, fact_scores
 
 pairs = [(scene, foil) for scene in val for foil in scene.foils]
 scenes_of_pairs = [scene for scene, _ in pairs]
@@ -618,7 +618,7 @@ gallery(val[:6], [caption.text for caption in written["val"][:6]]);
 # which the captioner states every fact and nothing false (if there is none, the best one), and look at each word.
 
 # %%
-from mmcourse.evaluation.captions import fact_score
+from mmcourse.evaluation import fact_score
 
 scores = [fact_score(caption.text, scene)
           for caption, scene in zip(written["val"], val, strict=True)]
@@ -777,7 +777,7 @@ def bootstrap(rows, draws=1000, seed=0):
 
 
 # %%
-from mmcourse.evaluation.captions import cider_d
+from mmcourse.evaluation import cider_d
 
 results = {}
 for split, captions in written.items():

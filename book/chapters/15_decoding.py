@@ -350,7 +350,7 @@ glue("decoding_gap", float(gap), display=False)
 # brings it nearer to zero. On 100 pictures:
 
 # %%
-from mmcourse.evaluation.captions import bleu, cider_d, fact_scores
+from mmcourse.evaluation import bleu, cider_d, fact_scores
 
 hundred = memories[:100]
 for alpha in (0.0, 0.5, 1.0, 2.0):

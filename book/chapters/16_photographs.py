@@ -66,7 +66,7 @@ workshop = Path(tempfile.mkdtemp())  # for what this chapter writes
 # 22 photographs that we may pass on (its file `NOTICE` says whose they are), and five captions each that we wrote. Sixteen are for training.
 
 # %% tags=["nbval-check-output"]
-from mmcourse.data.photographs import TINY, load_photographs
+from mmcourse.data.captioned import TINY, load_photographs
 
 found, notes = load_photographs("flickr8k", TINY)
 train_set, held_out = found["train"], found["val"] + found["test"]
@@ -216,7 +216,7 @@ print("norm:", normed, "  memory:", normed @ W + b + E)
 
 # %% tags=["nbval-check-output"]
 from mmcourse.captioning import PhotographCaptioner
-from mmcourse.data.photographs import vocabulary
+from mmcourse.data.captioned import vocabulary
 
 words = vocabulary(train_set, min_count=1)
 sizes = dict(width=64, heads=4, decoder_layers=2, dropout=0.1)
@@ -605,7 +605,7 @@ print(f"mean {np.mean(list(lost.values())):.0%}, at most {lost[worst]:.0%} ({wor
 # number moves with every match. A low BLEU-4 does not show a false caption, and a high one, as we saw, not a true one.
 
 # %% tags=["nbval-check-output"]
-from mmcourse.evaluation.captions import bleu, cider_d
+from mmcourse.evaluation import bleu, cider_d
 
 everything = train_set + held_out
 others = [list(one.captions[1:]) for one in everything]

@@ -19,7 +19,7 @@ from mmcourse import decoding
 from mmcourse.captioning import END, PAD, START, Captioner
 from mmcourse.data import EmojiScenes
 from mmcourse.data.language import vocabulary
-from mmcourse.evaluation.captions import bleu, cider_d, fact_scores
+from mmcourse.evaluation import fact_scores, fast
 from mmcourse.training import TrainingConfig, train
 from mmcourse.transformer import DecoderLayer, EncoderLayer
 from mmcourse.vision import to_pixels
@@ -334,7 +334,7 @@ def scores(race):
     references = [scene.captions for scene in scenes]
     captions = [scene.foils[0].false if scene.foils else scene.captions[0] for scene in scenes]
     contenders = {
-        "ours": lambda: [*bleu(captions, references), cider_d(captions, references)],
+        "ours": lambda: [*fast.bleu(captions, references), fast.cider_d(captions, references)],
         "pycocoevalcap": None,
     }
     notes = []

@@ -109,7 +109,7 @@ def train(options):
                 _scores, split="val", count=min(200, 10 * config.steps), strategy="greedy"
             )
         else:
-            from mmcourse.data.photographs import vocabulary
+            from mmcourse.data.captioned import vocabulary
             from mmcourse.photographs import Pairs, evaluate
 
             found = _photographs(options, ("train", "val"))
@@ -202,7 +202,7 @@ def bench(options):
 
 def _photographs(options, splits):
     """The photographs of the splits, as lists in a dict. What is wrong in the files is said on stderr."""
-    from mmcourse.data.photographs import load_photographs
+    from mmcourse.data.captioned import load_photographs
 
     if not options.root:
         raise ValueError(f"--data {options.data} needs --root DIR, the folder that it lies in")
@@ -237,7 +237,7 @@ def _say(options, notes):
 
 def _scores(model, split, count, strategy, beams=1):
     from mmcourse.data import EmojiScenes
-    from mmcourse.evaluation.captions import fact_scores
+    from mmcourse.evaluation import fact_scores
     from mmcourse.photographs import evaluate
 
     scenes = [EmojiScenes(split, model.image_size)[index] for index in range(count)]

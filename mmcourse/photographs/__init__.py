@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mmcourse.captioning import PhotographCaptioner
 from mmcourse.data.pictures import load_picture
-from mmcourse.evaluation.captions import bleu, cider_d, rouge_l
+from mmcourse.evaluation import bleu, cider_d, rouge_l
 from mmcourse.training import write_whole
 
 ENCODERS = (

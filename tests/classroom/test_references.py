@@ -8,9 +8,8 @@ import torch
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 
-from mmcourse import decoding
+from mmcourse import decoding, evaluation
 from mmcourse.attention import MultiHeadAttention
-from mmcourse.evaluation import captions
 from tools.classroom.assignments import FOLDER
 
 FILE = FOLDER / "A3_sentences" / "references.py"
@@ -91,14 +90,14 @@ def test_scores_are_the_packages_and_cocos(random):
     hypotheses = [*REF["ref_lines"](random, 5, 9, 5), "a"]
     given = dict(enumerate(references)), {i: [text] for i, text in enumerate(hypotheses)}
     for bleu in (
-        captions.bleu(hypotheses, references),
+        evaluation.bleu(hypotheses, references),
         Bleu(4).compute_score(*given, verbose=0)[0],
     ):
         assert np.allclose(REF["ref_bleu"](hypotheses, references, 4), bleu, atol=1e-9)
     counts = [REF["ref_bleu_counts"](*pair, 4) for pair in zip(hypotheses, references, strict=True)]
-    assert (counts == captions.bleu_counts(hypotheses, references)).all()
+    assert (counts == evaluation.bleu_counts(hypotheses, references)).all()
     for cider in (
-        captions.cider_d(hypotheses, references, each=True),
+        evaluation.cider_d(hypotheses, references, each=True),
         Cider().compute_score(*given)[1],
     ):
         assert np.allclose(REF["ref_cider"](hypotheses, references), cider, atol=1e-9)

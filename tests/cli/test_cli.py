@@ -180,7 +180,7 @@ def test_a_model_that_cannot_be_loaded(tmp_path, picture, capsys, damage):
 
 
 def test_evaluate(model, capsys):
-    from mmcourse.evaluation.captions import bleu, cider_d, fact_scores, rouge_l
+    from mmcourse.evaluation import bleu, cider_d, fact_scores, rouge_l
 
     arguments = [
         "evaluate",

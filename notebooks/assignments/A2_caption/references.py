@@ -217,7 +217,7 @@ def ref_lessons():
 
 def ref_facts(model, first):
     """Precision and recall of all facts that a captioner states about 200 new cards."""
-    from mmcourse.evaluation.captions import fact_scores
+    from mmcourse.evaluation import fact_scores
 
     scenes = ref_scenes("val", first, 200)
     with torch.no_grad():

@@ -27,7 +27,7 @@
 #
 # **Open book.** You may read the course, the package's source and the web. The package has all of this, in other words: `mmcourse/vision.py`,
 # `transformer.py`, `captioning.py` and `decoding.py`; the solutions of the course are public. What counts is that you can write it and explain
-# it: your teacher may ask you to. The cards come from `mmcourse.data`, and the count of facts from `mmcourse.evaluation.captions`; you need not write those.
+# it: your teacher may ask you to. The cards come from `mmcourse.data`, and the count of facts from `mmcourse.evaluation`; you need not write those.
 
 # %% install=true
 pass
@@ -368,7 +368,7 @@ for batch, words, longest in [(1, 5, 4), (3, 7, 9), (4, 6, 1), (6, 11, 12)]:
 # %% given="captioner" seconds=30
 from mmcourse.data import EmojiScenes
 from mmcourse.data.language import plain
-from mmcourse.evaluation.captions import fact_scores
+from mmcourse.evaluation import fact_scores
 
 NAMES = ["tomato", "chick", "penguin", "globe"]
 SIZE, PATCH, WIDTH, HEADS, LONGEST = 32, 4, 64, 4, 14

@@ -698,5 +698,5 @@ for way, written in lines.items():
 # %% [markdown]
 # ## After handing in
 #
-# If you have the course installed, compare: `mmcourse.decoding.truncate`, `greedy` and `beam_search`, and `mmcourse.evaluation.captions.bleu` and
+# If you have the course installed, compare: `mmcourse.decoding.truncate`, `greedy` and `beam_search`, and `mmcourse.evaluation.bleu` and
 # `cider_d`. The package's beam search has one more row than yours. What does it follow, and what does it promise?

@@ -313,7 +313,7 @@ def cached_attention(x, keys, values, projections):
         "counts interleaved": ("common + stated +", "[x for pair in zip(common, stated) for x in pair] +"),
         "four orders always": ("range(1, max_order + 1)", "range(1, 5)"),
         "n-grams of the reference": ("stated.append(sum(ours.values()))", "stated.append(sum(most.values()))"),
-        "the package's": ("    from collections import Counter\n", "    from mmcourse.evaluation.captions import bleu_counts as package\n"
+        "the package's": ("    from collections import Counter\n", "    from mmcourse.evaluation import bleu_counts as package\n"
                           "    return package([hypothesis], [references], max_order)[0]\n    from collections import Counter\n"),
     },
     "bleu": {
@@ -343,7 +343,7 @@ def cached_attention(x, keys, values, projections):
                                         " for h, r in zip(hypotheses, references)])"),
         "four orders always": ("    counts = [", "    max_order = 4\n    counts = ["),
         "recall": ("counts[max_order:-2] + 1e-9", "counts[max_order:-2] * 0 + counts[-1]"),
-        "the package's": ("    counts = [", "    from mmcourse.evaluation.captions import bleu as package\n"
+        "the package's": ("    counts = [", "    from mmcourse.evaluation import bleu as package\n"
                           "    return np.array(package(hypotheses, references, max_order))\n    counts = ["),
     },
     "rarity": {
@@ -415,7 +415,7 @@ def cached_attention(x, keys, values, projections):
                                     "        for other in others:\n            gap = len(hypothesis.split()) - np.mean([len(o.split()) for o in others])"),
         "product of the orders": ("sum(similarity(hypothesis, other, n, references) for n in (1, 2, 3, 4))",
                                   "4 * np.prod([similarity(hypothesis, other, n, references) for n in (1, 2, 3, 4)]) ** 0.25"),
-        "the package's": ("    scores = []\n    for", "    from mmcourse.evaluation.captions import cider_d as package\n"
+        "the package's": ("    scores = []\n    for", "    from mmcourse.evaluation import cider_d as package\n"
                           "    return package(hypotheses, references, each=True)\n    scores = []\n    for"),
     },
 }

@@ -1,11 +1,11 @@
-"""Statistics: against values worked out by hand, scikit-learn, SciPy, and a ranking by brute force."""
+"""Statistics: against values by hand, scikit-learn, SciPy, and a ranking by brute force."""
 
 import numpy as np
 import pytest
 from scipy.stats import bootstrap as scipy_bootstrap
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from mmcourse.evaluation.statistics import (
+from mmcourse.evaluation import (
     Scores,
     accuracy,
     bootstrap,
@@ -115,7 +115,7 @@ class TestAnswers:
 
 
 def brute_force(scores, relevant, k):
-    """Sort each query's items, the highest score first and of equals the one that is not relevant."""
+    """Sort each query's items, the highest score first, of equals the one not relevant."""
     hits = 0
     for row, answers in zip(scores, relevant, strict=True):
         ranking = sorted(range(len(row)), key=lambda item: (-row[item], answers[item]))
@@ -234,6 +234,30 @@ class TestBootstrap:
         found = bootstrap(lambda a, b: (a - b).mean(), first, first + 3)
         assert found.low == found.high == found.value == -3.0
 
+    def test_each_item_meets_its_own_partner(self):
+        """A statistic that reads pair by pair: it changes when the draws of a sample are mixed."""
+        first = values(3, 30)[0]
+        same = bootstrap(lambda a, b: (a == b).mean(), first, first.copy(), draws=50)
+        assert same.low == same.high == same.value == 1.0
+        rows = np.stack([first, first + 1], 1)  # (30, 2)
+        gap = bootstrap(
+            lambda a, b, c: abs(b - a[:, 0] + c - a[:, 1]).max(), rows, first, rows[:, 1]
+        )
+        assert gap.draws.max() == 0.0
+
+    def test_the_same_items_of_every_sample_are_drawn(self):
+        numbers = np.arange(12)
+        seen = []
+
+        def remember(a, b):
+            seen.append((a.tolist(), b.tolist()))
+            return 0.0
+
+        bootstrap(remember, numbers, 100 + numbers, draws=20)
+        assert all([100 + one for one in first] == second for first, second in seen)
+        assert len({tuple(first) for first, _ in seen[:20]}) == 20, "each draw is its own"
+        assert any(len(set(first)) < 12 for first, _ in seen), "drawn with replacement"
+
     def test_rows_and_texts_are_items(self):
         rows = np.array([[1, 2], [3, 4], [5, 5]])
         found = bootstrap(lambda drawn: drawn[:, 0].sum() / drawn[:, 1].sum(), rows, draws=50)
@@ -269,10 +293,10 @@ class TestBootstrap:
             bootstrap(np.mean, *samples)
 
     @pytest.mark.parametrize(
-        "options", [{"draws": 0}, {"level": 0.0}, {"level": 1.0}, {"level": 95}]
+        "options", [{"draws": 0}, {"level": 0.0}, {"level": 1.0}, {"level": 95}, {"seed": -1}]
     )
     def test_options(self, options):
         with pytest.raises(
-            ValueError, match="draws must be at least 1 and level between 0 and 1, got"
+            ValueError, match="draws must be at least 1, level between 0 and 1, and seed at least 0"
         ):
             bootstrap(np.mean, [1.0, 2.0], **options)

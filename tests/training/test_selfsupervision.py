@@ -1,4 +1,4 @@
-"""Masked patches equal those of transformers, what is hidden stays hidden, and pseudo-labels follow Lee's formulas."""
+"""Masked patches equal those of transformers, and pseudo-labels follow Lee's formulas."""
 
 import math
 
@@ -18,7 +18,7 @@ from mmcourse.training.selfsupervision import (
 from mmcourse.vision import PatchEmbedding, VisionTransformer
 from tests.helpers import close, randomise
 
-# image size, patch, width, layers, heads, decoder width, decoder layers, decoder heads, channels, hidden
+# image size, patch, width, layers, heads, decoder width, its layers, its heads, channels, hidden
 CONFIGS = [
     (6, 3, 6, 1, 2, 4, 1, 1, 3, 0.75),
     (12, 4, 15, 2, 3, 8, 2, 4, 1, 0.5),
@@ -33,53 +33,81 @@ def ours_of(
     size, patch, width, layers, heads, narrow, decoder_layers, decoder_heads, channels, hidden
 ):
     encoder = VisionTransformer(size, patch, width, layers, heads, channels=channels)
-    return randomise(
-        MaskedAutoencoder(encoder, hidden, narrow, decoder_layers, decoder_heads)
-    ).eval()
+    model = MaskedAutoencoder(encoder, hidden, narrow, decoder_layers, decoder_heads)
+    return randomise(model).eval()
 
 
 def theirs_of(
     size, patch, width, layers, heads, narrow, decoder_layers, decoder_heads, channels, hidden
 ):
-    return randomise(ViTMAEForPreTraining(ViTMAEConfig(
-        image_size=size, patch_size=patch, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-        intermediate_size=4 * width, num_channels=channels, decoder_hidden_size=narrow, mask_ratio=hidden,
-        decoder_num_hidden_layers=decoder_layers, decoder_num_attention_heads=decoder_heads,
-        decoder_intermediate_size=4 * narrow, norm_pix_loss=True, attn_implementation="eager"))).eval()  # fmt: skip
+    config = ViTMAEConfig(
+        image_size=size,
+        patch_size=patch,
+        num_channels=channels,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        decoder_hidden_size=narrow,
+        decoder_num_hidden_layers=decoder_layers,
+        decoder_num_attention_heads=decoder_heads,
+        decoder_intermediate_size=4 * narrow,
+        mask_ratio=hidden,
+        norm_pix_loss=True,
+        attn_implementation="eager",
+    )
+    return randomise(ViTMAEForPreTraining(config)).eval()
+
+
+# The names of weights, ours and theirs.
+TENSORS = {
+    "encoder.class_token": "vit.embeddings.cls_token",
+    "encoder.positions": "vit.embeddings.position_embeddings",
+    "mask_token": "decoder.mask_token",
+    "positions": "decoder.decoder_pos_embed",
+}
+MODULES = {
+    "encoder.patches.projection": "vit.embeddings.patch_embeddings.projection",
+    "encoder.encoder.norm": "vit.layernorm",
+    "narrow": "decoder.decoder_embed",
+    "decoder.norm": "decoder.decoder_norm",
+    "output": "decoder.decoder_pred",
+}
+STACKS = {"encoder.encoder.layers": "vit.layers", "decoder.layers": "decoder.decoder_layers"}
+PARTS = {
+    "attention.query": "attention.q_proj",
+    "attention.key": "attention.k_proj",
+    "attention.value": "attention.v_proj",
+    "attention.output": "attention.o_proj",
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "feed_forward.0": "mlp.fc1",
+    "feed_forward.3": "mlp.fc2",
+}
 
 
 def copy(ours, theirs):
-    """Copy the weights of ViTMAEForPreTraining. Its pixels of a patch have the channel last, ours have it first."""
-    new = {
-        "encoder.class_token": "vit.embeddings.cls_token",
-        "mask_token": "decoder.mask_token",
-        "encoder.positions": "vit.embeddings.position_embeddings",
-        "positions": "decoder.decoder_pos_embed",
-    }
-    parts = {"attention.query": "attention.q_proj", "attention.key": "attention.k_proj",
-             "attention.value": "attention.v_proj", "attention.output": "attention.o_proj",
-             "norm1": "layernorm_before", "norm2": "layernorm_after", "feed_forward.0": "mlp.fc1",
-             "feed_forward.3": "mlp.fc2"}  # fmt: skip
-    for kind in ("weight", "bias"):
-        new |= {f"{mine}.{kind}": f"{other}.{kind}" for mine, other in {
-            "encoder.patches.projection": "vit.embeddings.patch_embeddings.projection",
-            "narrow": "decoder.decoder_embed", "encoder.encoder.norm": "vit.layernorm",
-            "decoder.norm": "decoder.decoder_norm", "output": "decoder.decoder_pred"}.items()}  # fmt: skip
-        for mine, other, stack in (
-            ("encoder.encoder", "vit.layers", ours.encoder.encoder),
-            ("decoder", "decoder.decoder_layers", ours.decoder),
-        ):
-            for i in range(len(stack.layers)):
-                new |= {
-                    f"{mine}.layers.{i}.{a}.{kind}": f"{other}.{i}.{b}.{kind}"
-                    for a, b in parts.items()
-                }
+    """Copy the weights of ViTMAEForPreTraining.
+
+    Its pixels of a patch have the channel last, ours have it first.
+    """
+    modules = dict(MODULES)
+    for our_stack, their_stack in STACKS.items():
+        for number in range(len(ours.get_submodule(our_stack))):
+            for our_part, their_part in PARTS.items():
+                part = f"{our_stack}.{number}.{our_part}"
+                modules[part] = f"{their_stack}.{number}.{their_part}"
+    names = dict(TENSORS)
+    for our_module, their_module in modules.items():
+        for kind in ("weight", "bias"):
+            names[f"{our_module}.{kind}"] = f"{their_module}.{kind}"
     weights = theirs.state_dict()
-    assert set(new.values()) == set(weights)
+    assert set(names.values()) == set(weights)
+    copied = {our_name: weights[their_name] for our_name, their_name in names.items()}
     channels = ours.encoder.patches.projection.in_channels
-    copied = {mine: weights[other] for mine, other in new.items()}
     for name in ("output.weight", "output.bias"):
-        copied[name] = copied[name].unflatten(0, (-1, channels)).transpose(0, 1).flatten(0, 1)
+        pixels = copied[name].unflatten(0, (-1, channels))  # (P * P, C, ...)
+        copied[name] = pixels.transpose(0, 1).flatten(0, 1)
     ours.load_state_dict(copied)
 
 
@@ -87,14 +115,12 @@ def copy(ours, theirs):
 def test_masked_patches_equal_transformers(config):
     ours, theirs = ours_of(*config), theirs_of(*config)
     copy(ours, theirs)
-    for module in ours.modules():  # theirs has 1e-12 everywhere, our decoder PyTorch's default
+    for module in ours.modules():  # theirs has 1e-12, our decoder PyTorch's default
         if isinstance(module, torch.nn.LayerNorm):
             module.eps = 1e-12
     size, channels = config[0], config[8]
-    images, noise = (
-        torch.randn(3, channels, size, size),
-        torch.rand(3, ours.encoder.patches.patches),
-    )
+    images = torch.randn(3, channels, size, size)
+    noise = torch.rand(3, ours.encoder.patches.patches)
     expected = theirs(images, noise=noise)
     painted, hidden = ours(images, noise)
     assert torch.equal(hidden, expected.mask.bool()) and 0 < hidden.sum() < hidden.numel()
@@ -106,18 +132,17 @@ def test_masked_patches_equal_transformers(config):
 @EACH
 def test_pixels_are_those_that_the_patch_embedding_multiplies(config):
     size, patch, width, channels = config[0], config[1], config[2], config[8]
-    layer, images = (
-        randomise(PatchEmbedding(size, patch, width, channels)),
-        torch.randn(2, channels, size, size),
-    )
+    layer = randomise(PatchEmbedding(size, patch, width, channels))
+    images = torch.randn(2, channels, size, size)
     pixels = pixels_of_patches(images, patch)
     close(pixels @ layer.projection.weight.flatten(1).T + layer.projection.bias, layer(images))
 
 
 @EACH
 def test_hidden_patches_are_not_seen(config):
-    """Other pixels in hidden patches change nothing that is painted; other pixels in a seen one do."""
-    ours, (size, patch, channels) = ours_of(*config), (config[0], config[1], config[8])
+    """Other pixels in hidden patches change nothing that is painted; in a seen one they do."""
+    ours = ours_of(*config)
+    size, patch, channels = config[0], config[1], config[8]
     noise = torch.rand(1, ours.encoder.patches.patches)
     images = torch.randn(1, channels, size, size)
     painted, hidden = ours(images, noise)

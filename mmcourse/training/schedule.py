@@ -1,0 +1,121 @@
+"""The plan of a run: its settings, and of each step the learning rate and the samples."""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from numpy.random import default_rng
+from torch import nn
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The settings of a run: the rate rises for ``warmup`` steps, then falls to 0; gradients are
+    cut to norm ``clip``.
+
+    ``batch_size`` counts the samples of a step in all processes together, which compute it in
+    ``accumulate`` pieces each. At each of the steps ``restarts`` the rate starts again, from half
+    of where it started before. ``mixed_precision`` is ``"no"`` or ``"bf16"``. ``log_every``,
+    ``evaluate_every`` and ``save_every`` are in steps; the last step is always logged, evaluated
+    and saved, and 0 means only that one. ``workers`` prepare samples, in each process.
+
+    Raises ValueError for a setting that is out of range.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup: int = 0
+    restarts: tuple[int, ...] = ()
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    accumulate: int = 1
+    mixed_precision: str = "no"
+    seed: int = 0
+    log_every: int = 50
+    evaluate_every: int = 0
+    save_every: int = 500
+    workers: int = 0
+
+    def __post_init__(self):
+        if min(self.steps, self.batch_size, self.learning_rate, self.clip, self.accumulate) <= 0:
+            raise ValueError(
+                f"steps, batch_size, learning_rate, clip and accumulate must be above 0, got {self}"
+            )
+        if not 0 <= self.warmup < min([*self.restarts, self.steps]):
+            raise ValueError(
+                f"warmup must end before the run, got {self.warmup} of {self.steps} steps; "
+                "take about 5 %"
+            )
+        rising = sorted(set(self.restarts))
+        if list(self.restarts) != rising or max(self.restarts, default=0) >= self.steps:
+            raise ValueError(
+                f"restarts must rise and lie before step {self.steps}, got {self.restarts}"
+            )
+        if self.mixed_precision not in ("no", "bf16"):
+            raise ValueError(
+                f"mixed_precision must be 'no' or 'bf16', got {self.mixed_precision!r}"
+            )
+
+
+def learning_rate_at(step, config):
+    r"""Learning rate of step ``step`` (from 0): linear warm-up, then cosines.
+
+    .. math:: \eta_s = \frac{\eta}{2} \left(1 + \cos \frac{\pi (s - w)}{S - w}\right)
+        \quad \text{for } s \ge w
+
+    (Loshchilov and Hutter 2017, equation 5). After a restart, :math:`w` is its step and :math:`S`
+    that of the next one (or the end), and :math:`\eta` is halved.
+    """
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    ends = [config.warmup, *config.restarts, config.steps]
+    cycle = sum(end <= step for end in ends) - 1  # 0 before the first restart
+    first = ends[cycle]
+    last = ends[cycle + 1]
+    peak = config.learning_rate / 2**cycle
+    return peak / 2 * (1 + math.cos(math.pi * (step - first) / (last - first)))
+
+
+def parameter_groups(model, weight_decay):
+    """Groups for the optimiser: what decays by ``weight_decay``, and what does not.
+
+    Weights of linear and convolution layers decay; biases, norms and embeddings do not.
+    """
+    decaying = set()
+    for layer in model.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            decaying.add(layer.weight)
+    for layer in model.modules():
+        if isinstance(layer, nn.Embedding):
+            decaying.discard(layer.weight)  # it may be tied to a linear layer
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in parameters if p in decaying], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p not in decaying], "weight_decay": 0.0},
+    ]
+
+
+def sample_indices(length, seed, first=0):
+    """Yield the index of each sample of a run, without end, from the ``first`` on.
+
+    They come in order if ``length`` is None, else epoch after epoch, each shuffled from ``(seed,
+    epoch)``.
+    """
+    if length is None:
+        yield from itertools.count(first)
+    done = first % length
+    for epoch in itertools.count(first // length):
+        order = default_rng([seed, epoch]).permutation(length).tolist()
+        yield from order[done:]
+        done = 0
+
+
+def step_indices(length, config, first=0):
+    """Yield the indices of the samples of each step from ``first`` on.
+
+    They come in order if ``length`` is None, else shuffled each epoch.
+    """
+    indices = sample_indices(length, config.seed, first * config.batch_size)
+    for _ in range(first, config.steps):
+        yield list(itertools.islice(indices, config.batch_size))

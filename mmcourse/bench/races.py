@@ -16,10 +16,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmcourse import decoding
-from mmcourse.captioning import END, PAD, START, Captioner
+from mmcourse.captioning import END, PAD, START, SceneCaptioner
 from mmcourse.data import EmojiScenes
 from mmcourse.data.language import vocabulary
 from mmcourse.evaluation import fact_scores, fast
+from mmcourse.hub import load
 from mmcourse.training import TrainingConfig, train
 from mmcourse.transformer import DecoderLayer, EncoderLayer
 from mmcourse.vision import to_pixels
@@ -149,11 +150,11 @@ def peer_captioner(model):
     seeing = sum(
         parameter.numel()
         for name, parameter in model.named_parameters()
-        if name.startswith(("eye", "places", "encoder", "grid", "naming"))
+        if name.startswith(("convolutions", "grid_positions", "encoder", "noun"))
     )
     depth = max(1, round(seeing / (12 * width**2 + 13 * width)))
     peer = VisionEncoderDecoderModel(
-        encoder=vit(width, heads, depth, model.image_size, model.eye.stride),
+        encoder=vit(width, heads, depth, model.image_size, model.convolutions.stride),
         decoder=gpt2(width, heads, len(model.decoder.layers), model.max_length, len(model.words)),
     )
     peer.decoder.lm_head = nn.Linear(width, len(model.words))  # with a bias, as ours
@@ -195,18 +196,18 @@ def peer_captioner(model):
         max_new_tokens=model.max_length,
         use_cache=True,
     )
-    return peer.to(model.places.device)
+    return peer.to(model.device)
 
 
 def captioner_and_batch(race, settings, count):
     """A fresh captioner, a batch of scenes to train on, and the sizes as a text."""
     torch.manual_seed(0)
     model, scenes = (
-        Captioner(vocabulary(), **settings).to(race.device).train(),
+        SceneCaptioner(vocabulary(), **settings).to(race.device).train(),
         EmojiScenes("train"),
     )
     batch = model.collate([scenes[index] for index in range(count)])
-    sizes = f"B {count}, D {model.places.shape[-1]}, N {model.places.shape[1]}, T {batch['tokens'].shape[1] - 1}"
+    sizes = f"B {count}, D {model.grid_positions.shape[-1]}, N {model.grid_positions.shape[1]}, T {batch['tokens'].shape[1] - 1}"
     return model, {name: tensor.to(race.device) for name, tensor in batch.items()}, sizes
 
 
@@ -270,7 +271,7 @@ def training(race):
 
 def generation(race):
     """Greedy and beam search with a cache, from pictures that are read already; the peer has the shipped weights."""
-    model, scenes = Captioner.from_pretrained("scenes").eval().to(race.device), EmojiScenes("val")
+    model, scenes = load("scenes").to(race.device), EmojiScenes("val")
     with torch.no_grad():
         memory = model.encode(
             np.stack([scenes[index].image for index in range(2 if race.quick else 32)])
@@ -397,18 +398,23 @@ def learning(race):
     One after the other in :func:`mmcourse.training.train`, ours on its own loss and the peer on that of the words.
     """
     torch.manual_seed(0)
-    model = Captioner(vocabulary(), **(TINY if race.quick else SMALL)).to(race.device)
+    model = SceneCaptioner(vocabulary(), **(TINY if race.quick else SMALL)).to(race.device)
     peer, scenes = (
         peer_captioner(model),
         [EmojiScenes("val", only=WORLD)[n] for n in range(4 if race.quick else 100)],
     )
     images = np.stack([scene.image for scene in scenes])
     seconds, precision = learn(
-        race, model, Captioner.loss, lambda: our_ids(model, [model.encode(images)]), model, scenes
+        race,
+        model,
+        SceneCaptioner.loss,
+        lambda: our_ids(model, [model.encode(images)]),
+        model,
+        scenes,
     )
     row = {
         "what": f"training until {TARGET:.0%} of the stated facts are true",
-        "sizes": f"B 32, D {model.places.shape[-1]}, N 64, {len(WORLD)} nouns",
+        "sizes": f"B 32, D {model.grid_positions.shape[-1]}, N 64, {len(WORLD)} nouns",
         "unit": "s",
         "ours": seconds,
         "goal": "≤ 0.7",

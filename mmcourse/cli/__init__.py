@@ -51,9 +51,9 @@ CONFIGS = {  # settings of the Captioner, and of its TrainingConfig
 
 def caption(options):
     """Print one line for each picture; those that cannot be read are named on stderr."""
-    from mmcourse.captioning import Captioner
+    from mmcourse.hub import load
 
-    model, failed = Captioner.from_pretrained(options.model).eval(), 0
+    model, failed = load(options.model), 0
     for picture in options.pictures:
         try:
             found = model.caption(picture, options.strategy, options.beams)
@@ -83,7 +83,7 @@ def train(options):
     from accelerate import PartialState
 
     from mmcourse import training
-    from mmcourse.captioning import Captioner, PhotographCaptioner
+    from mmcourse.captioning import SceneCaptioner
     from mmcourse.data import Practice, language
 
     if (scenes := options.data == "scenes") and options.root:
@@ -104,13 +104,13 @@ def train(options):
     torch.manual_seed(config.seed)
     with training.memory_advice(config):
         if scenes:
-            model, dataset = Captioner(language.vocabulary(), **settings), Practice()
+            model, dataset = SceneCaptioner(language.vocabulary(), **settings), Practice()
             judge = functools.partial(
                 _scores, split="val", count=min(200, 10 * config.steps), strategy="greedy"
             )
         else:
             from mmcourse.data.captioned import vocabulary
-            from mmcourse.photographs import Pairs, evaluate
+            from mmcourse.photographs import Pairs, PhotographCaptioner, evaluate
 
             found = _photographs(options, ("train", "val"))
             model = PhotographCaptioner(
@@ -137,9 +137,9 @@ def train(options):
 
 def evaluate(options):
     """Print the scores of a captioner on scenes or photographs of a split."""
-    from mmcourse.captioning import Captioner
+    from mmcourse.hub import load
 
-    model = Captioner.from_pretrained(options.model).eval()
+    model = load(options.model)
     if options.data == "scenes":
         count, scores = (
             options.scenes,
@@ -242,7 +242,7 @@ def _scores(model, split, count, strategy, beams=1):
 
     scenes = [EmojiScenes(split, model.image_size)[index] for index in range(count)]
     scores, captions = evaluate(
-        model, scenes, lambda scene: model.load([scene.image])[0], strategy, beams
+        model, scenes, lambda scene: model.prepare([scene.image])[0], strategy, beams
     )
     for kind, (precision, recall) in fact_scores(captions, scenes).items():
         scores |= {f"{kind} precision": precision, f"{kind} recall": recall}

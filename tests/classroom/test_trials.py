@@ -10,8 +10,8 @@ from tools.classroom.execution import is_test
 ALL = assignments()
 EACH = pytest.mark.parametrize("assignment", ALL.values(), ids=ALL)
 UNTRAINED = """
-from mmcourse.captioning import Captioner
-captioner = Captioner.from_pretrained("scenes")
+from mmcourse.hub import load
+captioner = load("scenes")
 def train(model, lessons, steps, rate):
     pass
 """

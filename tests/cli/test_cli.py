@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from mmcourse import cli
-from mmcourse.captioning import Captioner
+from mmcourse.captioning import SceneCaptioner
 from mmcourse.data import EmojiScenes
 from mmcourse.data.language import vocabulary
+from mmcourse.hub import load
 from mmcourse.training import CHECKPOINT, read_log
 
 TINY = dict(width=8, heads=2, decoder_layers=1, channels=[8, 8, 8], blocks=[0, 0, 0], max_length=6)
@@ -22,7 +23,7 @@ def model(tmp_path_factory):
     """Folder of a captioner that has learnt nothing."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    Captioner(vocabulary(), **TINY).save_pretrained(folder)
+    SceneCaptioner(vocabulary(), **TINY).save_pretrained(folder)
     return str(folder)
 
 
@@ -116,7 +117,7 @@ def test_splits_are_those_of_the_data():
 def test_caption(model, picture, capsys):
     assert cli.main(["caption", picture, picture, "--model", model, "--strategy", "greedy"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    text = Captioner.from_pretrained(model).eval().caption(picture, "greedy").text
+    text = load(model).caption(picture, "greedy").text
     assert len(lines) == 2 and all(line.startswith(f"{picture}: {text}") for line in lines)
     assert "low confidence" in lines[0]  # it has learnt nothing
 
@@ -126,7 +127,7 @@ def test_confidence_is_stated(model, picture, capsys, monkeypatch, confidence):
     from mmcourse.captioning import Caption
 
     found = Caption("a cat", -1.0, ["a", "cat"], torch.zeros(1), confidence)
-    monkeypatch.setattr(Captioner, "caption", lambda *_: found)
+    monkeypatch.setattr(SceneCaptioner, "caption", lambda *_: found)
     assert cli.main(["caption", picture, "--model", model]) == 0
     note = " (low confidence 0.05: unlike what the model has seen)" if confidence < 0.5 else ""
     assert capsys.readouterr().out == f"{picture}: a cat{note}\n"
@@ -135,7 +136,7 @@ def test_confidence_is_stated(model, picture, capsys, monkeypatch, confidence):
 def test_json_is_one_object_a_line(model, picture, capsys):
     assert cli.main(["caption", picture, "--json", "--model", model, "--beams", "2"]) == 0
     (row,) = map(json.loads, capsys.readouterr().out.splitlines())
-    expected = Captioner.from_pretrained(model).eval().caption(picture, beams=2)
+    expected = load(model).caption(picture, beams=2)
     assert (
         row["picture"] == picture
         and row["caption"] == expected.text
@@ -159,14 +160,14 @@ def test_pictures_that_cannot_be_read_do_not_stop_the_others(model, picture, tmp
 def test_a_model_that_cannot_be_loaded(tmp_path, picture, capsys, damage):
     folder = tmp_path / "model"
     if damage != "missing":
-        Captioner(vocabulary(), **TINY).save_pretrained(folder)
+        SceneCaptioner(vocabulary(), **TINY).save_pretrained(folder)
     weights = folder / "model.safetensors"
     if damage == "no weights":
         weights.unlink()
     elif damage == "cut off":
         weights.write_bytes(weights.read_bytes()[:1000])
     elif damage == "other shape":
-        Captioner(vocabulary(), **TINY | {"width": 12}).save_pretrained(tmp_path / "other")
+        SceneCaptioner(vocabulary(), **TINY | {"width": 12}).save_pretrained(tmp_path / "other")
         weights.write_bytes((tmp_path / "other" / weights.name).read_bytes())
     elif damage == "no model":
         (folder / "config.json").write_text("[]")
@@ -197,7 +198,7 @@ def test_evaluate(model, capsys):
     assert cli.main(arguments) == 0
     scores = json.loads(capsys.readouterr().out)
     scenes = [EmojiScenes("style")[index] for index in range(3)]
-    captioner = Captioner.from_pretrained(model).eval()
+    captioner = load(model)
     captions = [captioner.caption(scene.image, "greedy").text for scene in scenes]
     references = [scene.captions for scene in scenes]
     assert scores["BLEU-4"] == pytest.approx(bleu(captions, references)[3])

@@ -22,7 +22,7 @@ def retell(captioner, scene, beams=4):
     found, steps = beam_steps(lambda tokens, cache: captioner.decode(memory, tokens, cache=cache)[:, -1],
                               torch.tensor([START], device=memory.device), end=END,
                               max_length=captioner.max_length, beams=beams)  # fmt: skip
-    caption = captioner.explain(memory, found.tokens[0], found.log_prob.item())
+    caption = captioner.explain(memory, found.tokens, found.log_prob.tolist())[0]
     boxes = [
         (" ".join(filter(None, (thing.colour, thing.noun))), thing.box) for thing in scene.objects
     ]

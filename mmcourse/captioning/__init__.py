@@ -1,0 +1,22 @@
+"""The captioner: a picture becomes a grid of tokens, and a decoder that looks at them writes one
+word at a time.
+
+:class:`Captioner` is what all captioners have. :class:`SceneCaptioner` adds what reads the scenes
+of the course.
+"""
+
+from mmcourse.captioning.captioner import END, PAD, SPECIAL, START, UNKNOWN, Caption, Captioner
+from mmcourse.captioning.scenes import SceneCaptioner, cell_nouns, restyle
+
+__all__ = [
+    "END",
+    "PAD",
+    "SPECIAL",
+    "START",
+    "UNKNOWN",
+    "Caption",
+    "Captioner",
+    "SceneCaptioner",
+    "cell_nouns",
+    "restyle",
+]

@@ -1,0 +1,263 @@
+"""What all captioners have: words, an encoder over the cells of a picture's grid, and a decoder
+that writes.
+
+Shapes: B batch, T words, N cells of the grid, D width, H heads, V vocabulary.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmcourse import decoding
+from mmcourse.transformer import Decoder, Encoder, sinusoidal_positions
+from mmcourse.weights import SavedModel
+
+PAD, START, END, UNKNOWN = range(4)
+SPECIAL = ["<pad>", "<start>", "<end>", "<unknown>"]
+STRATEGIES = {
+    "beam": decoding.beam_search,
+    "greedy": decoding.greedy,
+    "sample": decoding.sample,
+}
+
+
+@dataclass(frozen=True)
+class Caption:
+    """``attention`` (layers, H, T, N) is where the decoder looked for each of the ``tokens`` (words
+    and end).
+
+    ``log_prob`` is the log-probability of the whole sentence. ``confidence`` in [0, 1] is what
+    :meth:`Captioner.confidence` says.
+    """
+
+    text: str
+    log_prob: float
+    tokens: list[str]
+    attention: torch.Tensor
+    confidence: float
+
+
+class Captioner(SavedModel):
+    """A Transformer encoder lets the cells of a grid look at one another, a decoder writes (after
+    Xu et al. 2015).
+
+    A subclass adds what turns a picture into the cells, and the methods :meth:`prepare` and
+    :meth:`encode`, which use it. It calls :meth:`initialise` when all its layers are there.
+
+    ``vocabulary`` is a list of words, ``side`` the number of cells along each side of the grid,
+    ``width`` an even number that ``heads`` divides, ``max_length`` the most words that it writes or
+    reads.
+    """
+
+    low_confidence = 0.25  #: below it a caption comes with a warning; not calibrated
+
+    def __init__(
+        self,
+        vocabulary,
+        side,
+        width,
+        heads,
+        encoder_layers,
+        decoder_layers,
+        dropout,
+        max_length,
+    ):
+        super().__init__()
+        self.words = SPECIAL + list(vocabulary)
+        self.ids = {word: number for number, word in enumerate(self.words)}
+        self.max_length = max_length
+        self.grid_positions = nn.Parameter(grid_positions(side, width)[None])  # (1, N, D)
+        self.encoder = Encoder(encoder_layers, width, heads, dropout=dropout)
+        self.embedding = nn.Embedding(len(self.words), width)
+        self.positions = nn.Parameter(0.02 * torch.randn(1, max_length, width))  # of words
+        self.decoder = Decoder(decoder_layers, width, heads, dropout=dropout)
+        self.output = nn.Linear(width, len(self.words))
+
+    def initialise(self):
+        """Draw the words' vectors small, so that they do not drown their positions."""
+        nn.init.normal_(self.embedding.weight, std=0.02)
+
+    @classmethod
+    def sizes_in(cls, shapes):
+        """As in :class:`~mmcourse.weights.SavedModel`."""
+        words, width = shapes["embedding.weight"]
+        return {
+            "vocabulary": words - len(SPECIAL),
+            "width": width,
+            "max_length": shapes["positions"][1],
+            "encoder_layers": count_layers(shapes, "encoder.layers."),
+            "decoder_layers": count_layers(shapes, "decoder.layers."),
+        }
+
+    @property
+    def device(self):
+        """Where its numbers are, as a ``torch.device``."""
+        return self.embedding.weight.device
+
+    def prepare(self, pictures):
+        """A list of pictures (path, PIL picture or uint8 array) as one batch for :meth:`encode`."""
+        raise NotImplementedError("a captioner says in prepare what it takes for a picture")
+
+    def encode(self, inputs):
+        """Turn what :meth:`prepare` gives into the memory (B, N, D) that the decoder looks at."""
+        raise NotImplementedError("a captioner says in encode how a picture becomes a memory")
+
+    def decode(self, memory, tokens, *, cache=None, return_weights=False):
+        """Logits (B, T, V) for the word after each of the ``tokens`` (B, T), which continue those
+        in the ``cache``.
+
+        With ``return_weights`` also return the attention to the memory, (B, layers, H, T, N).
+        """
+        past = 0
+        decoder_cache = None
+        if cache is not None:
+            past = cache.get("length", 0)
+            decoder_cache = cache.setdefault("decoder", {})
+            cache["length"] = past + tokens.shape[1]
+        positions = self.positions[:, past : past + tokens.shape[1]]  # (1, T, D)
+        x = self.embedding(tokens) + positions  # (B, T, D)
+        if return_weights:
+            x, weights = self.decoder(x, memory, cache=decoder_cache, return_weights=True)
+            return self.output(x), weights
+        x = self.decoder(x, memory, cache=decoder_cache)  # (B, T, D)
+        return self.output(x)  # (B, T, V)
+
+    def forward(self, inputs, tokens):
+        """Teacher forcing: what :meth:`encode` takes and the true words so far (B, T) give logits
+        (B, T, V).
+        """
+        return self.decode(self.encode(inputs), tokens)
+
+    # ---- training
+
+    def tokenize(self, text):
+        """Ids of a caption's words, between START and END. A longer caption than the model can
+        write is cut.
+        """
+        words = text.split()[: self.max_length - 1]
+        return [START, *(self.ids.get(word, UNKNOWN) for word in words), END]
+
+    def tokenize_all(self, texts):
+        """Ids (B, T) of several captions, filled up with PAD."""
+        rows = [torch.tensor(self.tokenize(text)) for text in texts]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
+
+    def collate(self, samples):
+        """A training batch of pairs: what :meth:`encode` takes for one picture, and one caption."""
+        inputs, captions = zip(*samples, strict=True)
+        return {"inputs": torch.stack(inputs), "tokens": self.tokenize_all(captions)}
+
+    def loss(self, batch):
+        """The sum of the :meth:`terms`."""
+        return self.terms(batch).sum()
+
+    def terms(self, batch):
+        """What training makes small, each a mean: here one term, :meth:`word_loss`."""
+        memory = self.encode(batch["inputs"])
+        return self.word_loss(memory, batch["tokens"])[None]
+
+    def counts(self, batch):
+        """Over how much each of the :meth:`terms` is a mean: here over how many words."""
+        return (next_words(batch["tokens"]) != PAD).sum()[None]
+
+    def word_loss(self, memory, tokens):
+        """Mean cross-entropy of the next word. A word outside the vocabulary is read, but never to
+        be written.
+        """
+        logits = self.decode(memory, tokens[:, :-1])  # (B, T, V)
+        targets = next_words(tokens)  # (B, T)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
+
+    # ---- writing
+
+    @torch.no_grad()
+    def caption(self, image, strategy="beam", beams=4, **options):
+        """Describe a picture (path, PIL picture or uint8 array), or a list of them: a Caption, or a
+        list.
+
+        ``strategy`` is ``beam``, ``greedy`` or ``sample``; ``options`` go to the function of that
+        name in :mod:`mmcourse.decoding`. Raises ValueError for another strategy or for what is not
+        a picture.
+        """
+        many = isinstance(image, list)
+        pictures = image if many else [image]
+        memory = self.encode(self.prepare(pictures))
+        captions = self.write(memory, strategy, beams, **options)
+        return captions if many else captions[0]
+
+    @torch.no_grad()
+    def write(self, memory, strategy="beam", beams=4, **options):
+        """A Caption for each row of a memory (B, N, D); arguments and errors are those of
+        :meth:`caption`.
+        """
+        if strategy not in STRATEGIES:
+            raise ValueError(f"unknown strategy {strategy!r}: choose beam, greedy or sample")
+        if strategy == "beam":
+            options = options | {"beams": beams}
+
+        def step(tokens, cache):
+            return self.decode(memory, tokens, cache=cache)[:, -1]  # (B, V)
+
+        start = torch.full((len(memory),), START, device=memory.device)
+        generate = STRATEGIES[strategy]
+        written = generate(step, start, end=END, max_length=self.max_length, **options)
+        return self.explain(memory, written.tokens, written.log_prob.tolist())
+
+    def explain(self, memory, sentences, log_probs):
+        """The Captions of ``sentences``, a list of ids for each row of the memory (B, N, D).
+
+        One pass over all words gives attention and probabilities, for which writing has no need.
+        """
+        rows = [torch.tensor([START, *ids])[: self.max_length] for ids in sentences]
+        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)  # (B, T)
+        logits, weights = self.decode(memory, tokens.to(memory.device), return_weights=True)
+        captions = []
+        for row, ids in enumerate(sentences):
+            words = [self.words[number] for number in ids]
+            caption = Caption(
+                text=" ".join(words),
+                log_prob=log_probs[row],
+                tokens=[*words, SPECIAL[END]],
+                attention=weights[row, :, :, : len(rows[row])].cpu().clone(),
+                confidence=self.confidence(ids, logits[row], log_probs[row]),
+            )
+            captions.append(caption)
+        return captions
+
+    def confidence(self, ids, logits, log_prob):
+        """How sure it is of a sentence, in [0, 1]: the mean probability of a word and the end
+        (geometric).
+
+        ``logits`` (T, V) are those with which the ``ids`` were chosen, ``log_prob`` is that of all
+        of them.
+        """
+        return math.exp(log_prob / (len(ids) + 1))
+
+
+def next_words(tokens):
+    """The targets (B, T) of tokens (B, T + 1): the word after each. PAD stands for what is not to
+    be learnt.
+    """
+    targets = tokens[:, 1:]
+    return targets.masked_fill(targets == UNKNOWN, PAD)
+
+
+def grid_positions(side, width):
+    """A table (side * side, width): sinusoids of row and column for each cell of a grid, to learn
+    further.
+
+    They are as strong as what is seen, else nothing learns left from right.
+    """
+    table = sinusoidal_positions(side, width // 2)  # (side, D / 2)
+    rows = table.repeat_interleave(side, 0)  # (N, D / 2)
+    columns = table.repeat(side, 1)  # (N, D / 2)
+    return torch.cat([rows, columns], -1)  # (N, D)
+
+
+def count_layers(shapes, prefix):
+    """How many numbered layers the names of tensors have after a prefix, as ``decoder.layers.``."""
+    rests = [name.removeprefix(prefix) for name in shapes if name.startswith(prefix)]
+    return len({rest.split(".")[0] for rest in rests})

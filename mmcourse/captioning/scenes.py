@@ -1,0 +1,214 @@
+"""The captioner of scenes: convolutions look at a drawn scene, and a head names what lies in each
+cell of their grid.
+
+Shapes: B batch, T words, N cells of the grid, D width.
+"""
+
+import math
+from zlib import crc32
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmcourse.captioning.captioner import PAD, Captioner, next_words
+from mmcourse.data.drawings import nouns
+from mmcourse.data.language import noun_words
+from mmcourse.data.pictures import load_picture
+from mmcourse.vision import ConvEncoder, to_pixels
+
+EMPTY_CELL = 0.1  # what a cell with nothing in it counts in the loss: most cells are empty
+
+
+class SceneCaptioner(Captioner):
+    """A captioner that sees with convolutions, which learn to name what lies in each cell of their
+    grid.
+
+    ``vocabulary`` is a list of words, ``image_size`` a multiple of 8 pixels; ``channels`` and
+    ``blocks`` are those of :class:`~mmcourse.vision.ConvEncoder`. ``blind``, a baseline, hides the
+    picture from the decoder.
+    """
+
+    low_confidence = 0.5
+    former_names = {
+        "eye.": "convolutions.",
+        "places": "grid_positions",
+        "grid.": "noun_head.",
+        "naming.": "noun_embedding.",
+    }
+
+    def __init__(
+        self,
+        vocabulary,
+        width=128,
+        heads=4,
+        encoder_layers=1,
+        decoder_layers=2,
+        image_size=64,
+        channels=(32, 64, 128),
+        blocks=(0, 1, 2),
+        dropout=0.0,
+        max_length=28,
+        blind=False,
+    ):
+        convolutions = ConvEncoder(width, channels, blocks)
+        side = image_size // convolutions.stride  # cells along a side
+        super().__init__(
+            vocabulary, side, width, heads, encoder_layers, decoder_layers, dropout, max_length
+        )
+        self.image_size = image_size
+        self.blind = blind
+        self.convolutions = convolutions
+        classes = 1 + len(nouns())  # 0 is no noun
+        self.noun_head = nn.Linear(width, classes)
+        self.noun_embedding = nn.Linear(classes, width, bias=False)
+        nn.init.zeros_(self.noun_embedding.weight)
+        self.initialise()
+
+    @classmethod
+    def sizes_in(cls, shapes):
+        """As in :class:`~mmcourse.weights.SavedModel`."""
+        channels, blocks = convolution_sizes(shapes)
+        side = math.isqrt(shapes["grid_positions"][1])
+        sizes = {
+            "channels": channels,
+            "blocks": blocks,
+            "image_size": side * 2 ** len(channels),
+        }
+        return super().sizes_in(shapes) | sizes
+
+    def prepare(self, pictures):
+        """A list of pictures (path, PIL picture or uint8 array) as one uint8 array (B, H, W, 3)."""
+        return np.stack([load_picture(picture, self.image_size) for picture in pictures])
+
+    def encode(self, images):
+        """Turn uint8 pictures (B, H, W, 3) into the memory (B, N, D) that the decoder looks at."""
+        pixels = to_pixels(images).to(self.device)  # (B, 3, H, W)
+        return self.relate(self.convolutions(pixels))
+
+    def relate(self, features):
+        """From the features (B, N, D) of the convolutions to the memory (B, N, D).
+
+        Each cell is told where it is and which noun it seems to be; then all look at one another.
+        """
+        probabilities = self.noun_head(features).softmax(-1)  # (B, N, 1 + nouns)
+        noun_vectors = self.noun_embedding(probabilities)  # (B, N, D)
+        memory = self.encoder(features + self.grid_positions + noun_vectors)
+        if self.blind:
+            return torch.zeros_like(memory)
+        return memory
+
+    def collate(self, scenes):
+        """A training batch of scenes: pictures, what lies in each cell, and one of the five
+        captions of each.
+
+        Those without a description (the crowds of :class:`~mmcourse.data.practice.Practice`) come
+        last, uncaptioned.
+        """
+        scenes = sorted(scenes, key=lambda scene: scene.description is None)
+        captions = [chosen_caption(scene) for scene in scenes if scene.description]
+        cells = [cell_nouns(scene, self.convolutions.stride) for scene in scenes]
+        return {
+            "images": torch.from_numpy(np.stack([scene.image for scene in scenes])),
+            "tokens": self.tokenize_all(captions),
+            "cells": torch.stack(cells),
+        }
+
+    def terms(self, batch):
+        """Mean cross-entropy of the next word, and that of the noun in each cell of the grid.
+
+        The second term teaches the convolutions early what is where; pictures without a caption
+        have no other.
+        """
+        tokens = batch["tokens"]  # (B, T + 1), and no more rows than pictures
+        pixels = to_pixels(batch["images"]).to(self.device)  # (B, 3, H, W)
+        if self.training:
+            pixels = restyle(pixels)
+        features = self.convolutions(pixels)  # (B, N, D)
+        memory = self.relate(features[: len(tokens)])
+        words = self.word_loss(memory, tokens)
+        cells = self.cell_loss(features, batch["cells"])
+        return torch.stack([words, cells])
+
+    def cell_loss(self, features, cells):
+        """Mean cross-entropy of the noun in each of the ``cells`` (B, N), of which an empty one
+        counts a tenth.
+        """
+        logits = self.noun_head(features)  # (B, N, 1 + nouns)
+        weights = torch.ones(logits.shape[-1], device=logits.device)
+        weights[0] = EMPTY_CELL
+        return F.cross_entropy(logits.flatten(0, 1), cells.flatten(), weights)
+
+    def counts(self, batch):
+        """Over how much the two :meth:`terms` are means: words, and cells, of which an empty one
+        counts a tenth.
+        """
+        words = next_words(batch["tokens"]) != PAD
+        full = batch["cells"] > 0
+        return torch.stack([words.sum(), full.sum() + EMPTY_CELL * (~full).sum()])
+
+    def confidence(self, ids, logits, log_prob):
+        """How sure it is of its least sure noun, in [0, 1]; 0 for a sentence without one.
+
+        Where a noun was written, it is the probability of all nouns of the sentence: the captioner
+        is free to name another one first. ``logits`` (T, V) are those with which the ``ids`` were
+        chosen.
+        """
+        places = [place for place, number in enumerate(ids) if self.words[number] in noun_words()]
+        written = sorted({ids[place] for place in places})
+        probabilities = logits[places].softmax(-1)  # (nouns of the sentence, V)
+        return min(probabilities[:, written].sum(-1).tolist(), default=0.0)
+
+
+def chosen_caption(scene):
+    """One of the five captions of a scene, always the same one."""
+    return scene.captions[crc32(scene.key.encode()) % 5]
+
+
+def convolution_sizes(shapes):
+    """The channels and the blocks of :class:`~mmcourse.vision.ConvEncoder`, read from the shapes of
+    its tensors.
+    """
+    channels = []
+    blocks = []
+    number = 0
+    while True:
+        stage = f"convolutions.stages.{number}"
+        if len(shapes.get(f"{stage}.weight", ())) == 4:  # a convolution begins a stage
+            channels.append(shapes[f"{stage}.weight"][0])
+            blocks.append(0)
+        elif f"{stage}.change.0.weight" in shapes and blocks:  # a block
+            blocks[-1] += 1
+        else:
+            return channels, blocks
+        number += 1
+
+
+def restyle(pixels):
+    """Redraw pictures (B, 3, H, W) as other artists might: each lighter or darker, sharper or
+    softer, some outlined.
+    """
+
+    def between(low, high):
+        return torch.empty(len(pixels), 1, 1, 1, device=pixels.device).uniform_(low, high)
+
+    detail = pixels - F.avg_pool2d(pixels, 3, 1, 1, count_include_pad=False)
+    outline = detail.abs().amax(1, keepdim=True) * between(-1.5, 1.5).relu()
+    redrawn = pixels + between(-0.8, 1.2) * detail - outline
+    return redrawn * between(0.8, 1.2) + between(-0.15, 0.15)
+
+
+def cell_nouns(scene, stride):
+    """For each cell of the grid, row by row, the number of the noun that covers its middle, and 0
+    for none.
+
+    ``stride`` is the side of a cell in pixels.
+    """
+    rows, columns = (side // stride for side in scene.image.shape[:2])
+    names = [noun.name for noun in nouns()]
+    cells = torch.zeros(rows, columns, dtype=torch.long)
+    for thing in scene.objects:
+        x0, y0, x1, y1 = ((edge + stride // 2) // stride for edge in thing.box)
+        cells[y0:y1, x0:x1] = 1 + names.index(thing.noun)
+    return cells.flatten()

@@ -1,0 +1,189 @@
+"""What an encoder sees in photographs, computed once and kept on the disk, and the pairs that
+training takes.
+
+Shapes: N cells of the grid, C numbers that the encoder has for each.
+"""
+
+import hashlib
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from tqdm import tqdm
+
+from mmcourse.photographs.captioner import PhotographCaptioner
+from mmcourse.training import write_whole
+
+SHARD = 128  # photographs in one file of features: so many are computed again after a kill
+
+
+class FeatureCache:
+    """What an encoder sees in photographs, in half precision, on the disk: computed once, read
+    whenever asked.
+
+    A photograph is known by its name, size and time of change: a look at the folder, where its
+    content would have to be read. Features are known by the encoder's fingerprint: ``others``
+    counts the files of other encoders (of other weights, of another preprocessing), which are left
+    alone; ``damaged`` those that were cut off and are now removed.
+    """
+
+    def __init__(self, folder, encoder):
+        self.folder = Path(folder)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.encoder = encoder.to(self.device)
+        self.shards = {}  # the file that holds the features of a key
+        self.others = 0
+        self.damaged = 0
+        for shard in sorted(self.folder.glob("features-*.safetensors")):
+            self._find(shard)
+
+    def _find(self, shard):
+        """Note which features a file holds; remove it when it was cut off."""
+        try:
+            with safe_open(shard, "pt") as file:
+                keys = list(file.keys())
+                facts = file.metadata() or {}
+        except SafetensorError:
+            shard.unlink()
+            self.damaged += 1
+            return
+        if facts.get("encoder") == self.encoder.fingerprint:
+            self.shards |= dict.fromkeys(keys, shard)
+        else:
+            self.others += 1
+
+    @staticmethod
+    def key(photograph):
+        """What a photograph is known by; it changes when the file does."""
+        state = photograph.path.stat()
+        return f"{photograph.name} {state.st_size} {state.st_mtime_ns}"
+
+    @torch.no_grad()
+    def fill(self, photographs, batch_size=32):
+        """Compute what is missing, 128 photographs a file; give those that cannot be read, as a
+        dict with the reason.
+
+        Whoever is stopped goes on after the last whole file. Raises OSError when the folder cannot
+        be written.
+        """
+        missing = [one for one in photographs if self.key(one) not in self.shards]
+        unreadable = {}
+        with tqdm(total=len(missing), unit=" photographs", disable=None) as bar:
+            for start in range(0, len(missing), SHARD):
+                shard = missing[start : start + SHARD]
+                features = {}
+                for first in range(0, len(shard), batch_size):
+                    batch = shard[first : first + batch_size]
+                    features |= self._features(batch, unreadable)
+                    bar.update(len(batch))
+                if features:
+                    self._write(features)
+        return unreadable
+
+    def _features(self, batch, unreadable):
+        """Features (N, C) of the photographs of a batch, by key; those that cannot be read go into
+        the other dict.
+        """
+
+        def prepare(photograph):
+            return self.encoder.prepare(photograph.path)
+
+        pixels = dict(_readable(batch, prepare, unreadable))
+        if not pixels:
+            return {}
+        batch_of_pixels = torch.stack(list(pixels.values())).to(self.device)  # (B, 3, S, S)
+        grids = self.encoder(batch_of_pixels).half().cpu()  # (B, N, C)
+        return {
+            self.key(photograph): grid.clone(memory_format=torch.contiguous_format)
+            for photograph, grid in zip(pixels, grids, strict=True)
+        }
+
+    def _write(self, features):
+        name = f"{self.encoder.fingerprint} {min(features)}"
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        shard = self.folder / f"features-{digest}.safetensors"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(shard, save(features, {"encoder": self.encoder.fingerprint}))
+        except OSError as error:
+            raise OSError(f"{error}; or give another folder with --cache") from error
+        self.shards |= dict.fromkeys(features, shard)
+
+    def __call__(self, photograph):
+        """Features (N, C) of a photograph that :meth:`fill` has seen."""
+        key = self.key(photograph)
+        with safe_open(self.shards[key], "pt") as file:
+            return file.get_tensor(key).float()
+
+
+def _readable(photographs, to_input, unreadable):
+    """Yield each photograph with its input; those that cannot be read go into the dict instead,
+    with the reason.
+    """
+    for photograph in photographs:
+        try:
+            yield photograph, to_input(photograph)
+        except (OSError, ValueError) as error:
+            unreadable[photograph] = str(error)
+
+
+def _prepared(captioner, photograph):
+    return captioner.prepare([photograph.path])[0]
+
+
+def inputs_of(captioner, photographs, folder, batch_size=32):
+    """A function that gives what ``captioner.encode`` takes for a photograph; a dict of those not
+    readable; and notes.
+
+    It gives features, kept in ``folder``, where a pretrained encoder stays as it is; else the
+    picture itself. The notes are lines for the user: what could not be read, and what else was
+    found in the folder.
+    """
+    if isinstance(captioner, PhotographCaptioner) and not captioner.fine_tune:
+        to_input = FeatureCache(folder, captioner.pretrained)
+        unreadable = to_input.fill(photographs, batch_size)
+        notes = _notes_of(to_input)
+    else:
+        to_input = partial(_prepared, captioner)
+        unreadable = {}
+        notes = []
+        everything = tqdm(photographs, unit=" photographs", disable=None)
+        for _ in _readable(everything, to_input, unreadable):
+            pass  # only to see which cannot be read
+    if unreadable:
+        first = next(iter(unreadable.values()))
+        notes.append(f"{len(unreadable):,} pictures that cannot be read (the first: {first})")
+    return to_input, unreadable, notes
+
+
+def _notes_of(cache):
+    """Lines for the user: which files of features were found that are of no use."""
+    notes = []
+    if cache.damaged:
+        notes.append(
+            f"{cache.damaged} files of features in {cache.folder} were cut off: computed again"
+        )
+    if cache.others:
+        notes.append(
+            f"{cache.others} files of features in {cache.folder} are of other encoders: left alone"
+        )
+    return notes
+
+
+class Pairs:
+    """The samples of training: each caption of each photograph, with its input,
+    ``to_input(photograph)``.
+    """
+
+    def __init__(self, photographs, to_input):
+        self.pairs = [(one, text) for one in photographs for text in one.captions]
+        self.to_input = to_input
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        photograph, text = self.pairs[index]
+        return self.to_input(photograph), text

@@ -1,0 +1,225 @@
+"""The folder of a model: written with its class and a checksum, and read strictly.
+
+It holds two files. ``config.json`` has the arguments that the model was made with,
+``model.safetensors`` its tensors. Nothing is unpickled. Nothing is allocated before the sizes in
+the first file agree with the shapes in the second.
+"""
+
+import hashlib
+import inspect
+import json
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+LARGEST_CONFIG = 16_000_000  # bytes; that of `scenes` has 10,000
+
+
+class SavedModel(nn.Module, PyTorchModelHubMixin):
+    """A network that is saved into a folder, or to the Hugging Face hub, and loaded from there.
+
+    A subclass says with :meth:`sizes_in` which of its arguments a weight file determines.
+    """
+
+    #: how tensors began, and begin now: for folders from before the class was saved
+    former_names = {}
+
+    @classmethod
+    def sizes_in(cls, shapes):
+        """The arguments that tensors of these shapes were made with. ``shapes`` is a dict of name
+        and shape.
+
+        A list whose length alone is known, as that of words, is given as that length.
+        """
+        return {}
+
+    @classmethod
+    def from_pretrained(cls, name, **options):
+        """Load a folder, or ``owner/name`` on the Hugging Face hub; ``options`` are those of
+        ``hf_hub_download``.
+
+        Raises ValueError when a file is not what was saved: cut off, changed, of another class or
+        of other sizes.
+        """
+        config = read_config(find_file(name, CONFIG, **options))
+        return cls.from_files(config, find_file(name, WEIGHTS, **options))
+
+    @classmethod
+    def from_files(cls, config, weights):
+        """Load from what :func:`read_config` gives and a weight file, in evaluation mode and single
+        precision.
+
+        The errors are those of :meth:`from_pretrained`.
+        """
+        saved_class = config.get("class", cls.__name__)
+        if saved_class != cls.__name__:
+            raise ValueError(
+                f"{CONFIG} is of a {saved_class}, not of a {cls.__name__}: "
+                "mmcourse.hub.load takes the right class"
+            )
+        check_checksum(weights, config.get("sha256"))
+        renamed = {}
+        if "class" not in config:
+            renamed = cls.former_names
+        shapes = read_shapes(weights, renamed)
+        try:
+            sizes = cls.sizes_in(shapes)
+        except (KeyError, IndexError) as error:
+            raise ValueError(f"{WEIGHTS} is of another model: no fitting tensor {error}") from error
+        check_sizes(config, sizes)
+        arguments = inspect.signature(cls.__init__).parameters
+        model = cls(**{name: value for name, value in config.items() if name in arguments})
+        load_tensors(model, weights, renamed)
+        return model.eval()
+
+    def _save_pretrained(self, save_directory):
+        """Write the weights. The base class writes the configuration next, now with the class and
+        the checksum.
+        """
+        super()._save_pretrained(save_directory)
+        config = self._hub_mixin_config or {}  # None for a class without arguments
+        config["class"] = type(self).__name__
+        config["sha256"] = checksum(save_directory / WEIGHTS)
+        self._hub_mixin_config = config
+
+
+def find_file(name, file, **options):
+    """The path of a file in a folder, or, downloaded, of ``owner/name`` on the hub."""
+    if Path(name).is_dir():
+        return Path(name, file)
+    with redirect_stdout(None):  # the library of the hub prints
+        return Path(hf_hub_download(str(name), file, **options))
+
+
+def read_config(path):
+    """What ``config.json`` holds, a dict. ValueError when it is no ordinary file, too large, or no
+    dict in JSON.
+    """
+    if not path.is_file():
+        raise ValueError(f"expected an ordinary file {path}: copy the folder of the model again")
+    size = path.stat().st_size
+    if size > LARGEST_CONFIG:
+        raise ValueError(
+            f"{path} has {size:,} bytes, expected at most {LARGEST_CONFIG:,}: "
+            "it is not the configuration of a model"
+        )
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds a {type(config).__name__}, expected names and values")
+    return config
+
+
+def checksum(path):
+    """The SHA-256 of a file, 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_checksum(path, expected):
+    """ValueError unless the file is there, with the ``expected`` checksum if that is known."""
+    if not path.is_file():
+        raise ValueError(f"expected an ordinary file {path}: copy the folder of the model again")
+    if expected is None:
+        return  # saved before there were checksums
+    found = checksum(path)
+    if found != expected:
+        raise ValueError(
+            f"{path.name} is damaged, or of another model than {CONFIG}: its sha256 is {found}, "
+            f"expected {expected}. Copy both files again"
+        )
+
+
+def read_shapes(path, renamed):
+    """Name and shape of each tensor of a file, from its first bytes; ``renamed`` as in
+    :func:`new_name`.
+
+    ValueError for a file without a tensor.
+    """
+    with safe_open(path, "pt") as file:
+        shapes = {
+            new_name(name, renamed): tuple(file.get_slice(name).get_shape())
+            for name in file.keys()  # noqa: SIM118 (it is no dict)
+        }
+    if not shapes:
+        raise ValueError(f"{path.name} holds no tensor: copy the folder of the model again")
+    return shapes
+
+
+def new_name(name, renamed):
+    """What a tensor is called today. ``renamed`` is a dict of how names began, and begin now."""
+    for before, after in renamed.items():
+        if name.startswith(before):
+            return after + name.removeprefix(before)
+    return name
+
+
+def check_sizes(config, sizes):
+    """ValueError when ``config.json`` says another size than the weight file has."""
+    for name, size in sizes.items():
+        if name not in config:
+            continue
+        given = config[name]
+        if isinstance(given, list) and not isinstance(size, list):
+            given = len(given)
+        if given != size:
+            raise ValueError(
+                f"{CONFIG} says {name} {given!s:.80}, but {WEIGHTS} was saved with {size}: "
+                "take both files from the same model"
+            )
+
+
+def load_tensors(model, path, renamed):
+    """Copy the tensors of a file into the model. ValueError, by name, for each that does not fit.
+
+    Every tensor of the model must be there, and no other, in the same shape. Numbers may have
+    another precision, as half of it on the disk, but whole numbers stay whole. Of tensors that are
+    one in memory the file holds one.
+    """
+    tensors = {new_name(name, renamed): tensor for name, tensor in load_file(path).items()}
+    expected = model.state_dict()
+    loaded = {expected[name].data_ptr() for name in expected if name in tensors}
+    missing = [
+        name
+        for name, tensor in expected.items()
+        if name not in tensors and tensor.data_ptr() not in loaded
+    ]
+    left_over = [name for name in tensors if name not in expected]
+    if missing or left_over:
+        raise ValueError(
+            f"{path.name} is of another model: missing {listed(missing)}; "
+            f"left over {listed(left_over)}"
+        )
+    for name, tensor in tensors.items():
+        check_tensor(name, tensor, expected[name])
+    model.load_state_dict(tensors, strict=False)  # strict in the lines above, which know of ties
+
+
+def check_tensor(name, tensor, expected):
+    """ValueError unless a tensor from a file has the shape and the kind of number that the model
+    expects.
+    """
+    if tensor.shape != expected.shape:
+        raise ValueError(
+            f"the tensor {name} has the shape {tuple(tensor.shape)}, "
+            f"expected {tuple(expected.shape)}"
+        )
+    if expected.is_floating_point() and tensor.is_floating_point():
+        return
+    if tensor.dtype != expected.dtype:
+        raise ValueError(f"the tensor {name} holds {tensor.dtype}, expected {expected.dtype}")
+
+
+def listed(names):
+    """The first three names, and how many more there are."""
+    if not names:
+        return "none"
+    text = ", ".join(names[:3])
+    if len(names) > 3:
+        text += f" and {len(names) - 3} more"
+    return text

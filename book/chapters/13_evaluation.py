@@ -300,9 +300,10 @@ show_source(cider_d)
 # `pycocoevalcap`, are what papers use. We score real captions of the shipped captioner on all scenes with both.
 
 # %%
-from mmcourse.captioning import PAD, Captioner
+from mmcourse.captioning import PAD
+from mmcourse.hub import load
 
-shipped = Captioner.from_pretrained("scenes").eval().requires_grad_(False)
+shipped = load("scenes").requires_grad_(False)
 
 
 def describe(scenes, strategy="greedy", size=60, **options):

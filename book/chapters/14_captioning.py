@@ -277,9 +277,10 @@ assert math.isclose(by_hand, theirs, abs_tol=1e-6)
 # look at a grid again for each word is "Show, Attend and Tell" {cite}`xu2015`. Our decoder does the latter with attention alone.
 
 # %%
-from mmcourse.captioning import END, PAD, START, Captioner
+from mmcourse.captioning import END, PAD, START, Captioner, SceneCaptioner
+from mmcourse.hub import load
 
-shipped = Captioner.from_pretrained("scenes").eval()
+shipped = load("scenes")
 size = sum(parameter.numel() for parameter in shipped.parameters())
 print(f"{size:,} parameters, {len(shipped.words):,} words")
 
@@ -287,19 +288,22 @@ print(f"{size:,} parameters, {len(shipped.words):,} words")
 # This one comes with the course and is trained already. Its parts:
 
 # %% tags=["remove-input"]
+show_source(SceneCaptioner.__init__)
+
+# %% tags=["remove-input"]
 show_source(Captioner.__init__)
 
 # %% tags=["remove-input"]
-show_source(Captioner.read)
+show_source(SceneCaptioner.relate)
 
 # %% tags=["remove-input"]
 show_source(Captioner.decode)
 
 # %% [markdown]
-# `read` adds three vectors in each cell: what the convolutions saw there, where the cell is, and which noun it seems to show
-# (`grid` gives each cell a probability for each noun, `naming` turns these into a vector). `decode` serves both cases: with an
-# empty cache it gets all words at once (training), later the newest word only (writing). Now the plain lines, from a picture to
-# the logits:
+# `relate` adds three vectors in each cell: what the convolutions saw there, where the cell is, and which noun it seems to show
+# (`noun_head` gives each cell a probability for each noun, `noun_embedding` turns these into a vector). `decode` serves both
+# cases: without a cache it gets all words at once (training), with one the newest word only (writing). Now the plain lines,
+# from a picture to the logits:
 
 # %% tags=["nbval-check-output"]
 model = shipped.requires_grad_(False)
@@ -308,9 +312,10 @@ images, tokens = batch["images"], batch["tokens"]  # (B, 64, 64, 3), (B, T + 1)
 inputs, labels = tokens[:, :-1], tokens[:, 1:]  # the shift by one: (B, T) each
 
 pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1  # (B, 3, 64, 64), from -1 to 1
-seen = model.eye(pixels)  # (B, N, D)
-seems = model.naming(model.grid(seen).softmax(-1))  # (B, N, D)
-memory = model.encoder(seen + model.places + seems)  # (B, N, D)
+seen = model.convolutions(pixels)  # (B, N, D)
+probabilities = model.noun_head(seen).softmax(-1)  # (B, N, 1 + nouns)
+noun_vectors = model.noun_embedding(probabilities)  # (B, N, D)
+memory = model.encoder(seen + model.grid_positions + noun_vectors)  # (B, N, D)
 x = model.embedding(inputs) + model.positions[:, : inputs.shape[1]]  # (B, T, D)
 logits = model.output(model.decoder(x, memory))  # (B, T, V)
 torch.testing.assert_close(logits, model(images, inputs))
@@ -332,7 +337,13 @@ print(f"{(labels != PAD).sum()} words count, {(labels == PAD).sum()} fillings do
 # Our mean over the words equals PyTorch's function. The package's loss has a second term:
 
 # %% tags=["remove-input"]
-show_source(Captioner.terms)
+show_source(SceneCaptioner.terms)
+
+# %% tags=["remove-input"]
+show_source(Captioner.word_loss)
+
+# %% tags=["remove-input"]
+show_source(SceneCaptioner.cell_loss)
 
 # %% [markdown]
 # In training, `restyle` makes each picture lighter or darker, sharper or softer, or outlines it, as another artist might
@@ -352,7 +363,7 @@ show_source(Captioner.terms)
 words = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=PAD)
 cells = batch["cells"]  # (B, N), 0 is "none"
 weight = torch.where(cells == 0, 0.1, 1.0)
-found = model.grid(seen).log_softmax(-1).gather(-1, cells[..., None])[..., 0]  # (B, N)
+found = model.noun_head(seen).log_softmax(-1).gather(-1, cells[..., None])[..., 0]  # (B, N)
 by_hand = words - (weight * found).sum() / weight.sum()
 torch.testing.assert_close(by_hand, model.loss(batch))
 print("our two terms equal the package's loss")
@@ -450,7 +461,7 @@ from mmcourse.data.language import vocabulary
 from mmcourse.training import TrainingConfig, train
 
 
-def fit(model, scenes, steps, loss=Captioner.loss, evaluate=None, batch_size=32):
+def fit(model, scenes, steps, loss=SceneCaptioner.loss, evaluate=None, batch_size=32):
     """Train in a folder that is deleted afterwards; give the log."""
     config = TrainingConfig(steps=steps, batch_size=batch_size, learning_rate=2e-3, seed=0,
                             warmup=20, log_every=50, evaluate_every=100, save_every=0)
@@ -462,8 +473,8 @@ def fit(model, scenes, steps, loss=Captioner.loss, evaluate=None, batch_size=32)
 # %%
 STEPS = 450
 torch.manual_seed(0)
-small = Captioner(vocabulary(), width=64, heads=4, decoder_layers=1,
-                  channels=(16, 32, 64), blocks=(0, 0, 1))
+small = SceneCaptioner(vocabulary(), width=64, heads=4, decoder_layers=1,
+                       channels=(16, 32, 64), blocks=(0, 0, 1))
 began = time.perf_counter()
 log = fit(small, EmojiScenes("train", only=names), STEPS, evaluate=evaluate)
 seconds = time.perf_counter() - began
@@ -482,7 +493,7 @@ glue("captioning_scenes_seen", STEPS * 32, display=False)
 #
 # - **The most frequent caption**: one sentence of the training scenes, said of every picture.
 # - **A blind captioner**: the same decoder, trained with the same steps, but the memory is zero. It learns how
-#   captions usually go, and nothing else. Since it sees nothing, we give it small pictures and a small eye, which saves time.
+#   captions usually go, and nothing else. Since it sees nothing, we give it small pictures and few channels, which saves time.
 
 # %%
 small_train = EmojiScenes("train", only=names)
@@ -493,7 +504,7 @@ print(f"{times} times in {heard.total():,} captions: {frequent}")
 torch.manual_seed(0)
 tiny = {"width": 64, "heads": 4, "decoder_layers": 1, "channels": (8, 8, 8),
         "image_size": 32}
-blind = Captioner(vocabulary(), **tiny, blind=True)
+blind = SceneCaptioner(vocabulary(), **tiny, blind=True)
 blind_log = fit(blind, EmojiScenes("train", size=32, only=names), STEPS, evaluate=evaluate)
 print("blind, of every picture:", blind.caption(small_val[0].image, "greedy").text)
 
@@ -993,7 +1004,7 @@ def unshifted(model, batch):
 
 
 torch.manual_seed(0)
-copier = Captioner(vocabulary(), **tiny)
+copier = SceneCaptioner(vocabulary(), **tiny)
 little_train = EmojiScenes("train", size=32, only=names)
 copier_log = fit(copier, little_train, 100, unshifted)
 for row in copier_log:
@@ -1017,7 +1028,7 @@ glue("captioning_copier_precision", evaluate(copier)["precision"], display=False
 
 # %%
 torch.manual_seed(0)
-parrot = Captioner(vocabulary(), **tiny)
+parrot = SceneCaptioner(vocabulary(), **tiny)
 parrot_log = fit(parrot, [little_train[0]] * 16, 75, batch_size=16)
 said = [caption.text for caption in describe(parrot, small_val[:50])]
 print(f"loss {parrot_log[0]['loss']:.2f} -> {parrot_log[-1]['loss']:.4f}")

@@ -64,10 +64,11 @@ logging.set_verbosity_error()
 
 # %%
 from mmcourse import decoding
-from mmcourse.captioning import END, START, Captioner
+from mmcourse.captioning import END, START
 from mmcourse.data import EmojiScenes
+from mmcourse.hub import load
 
-shipped = Captioner.from_pretrained("scenes").eval().requires_grad_(False)
+shipped = load("scenes").requires_grad_(False)
 val = [EmojiScenes("val")[index] for index in range(300)]
 images = np.stack([scene.image for scene in val])
 memories = torch.cat([shipped.encode(part) for part in np.split(images, 6)])  # (300, N, D)

@@ -127,7 +127,7 @@ print(f"chance: {1 / len(noto):.1%}")
 # %%
 def at_96(encoder, mean=127.0, scale=128.0):
     """The same network for pictures of 96 x 96 pixels: five times faster, and enough here."""
-    return PretrainedEncoder(encoder.network, encoder.look, 96, [mean] * 3, [scale] * 3)
+    return PretrainedEncoder(encoder.network, encoder.extract, 96, [mean] * 3, [scale] * 3)
 
 
 @torch.no_grad()
@@ -143,7 +143,7 @@ def pixels_of(pictures):
 
 
 torch.manual_seed(0)
-untrained = PretrainedEncoder(type(lite0.network).from_name("efficientnet-lite0"), lite0.look,
+untrained = PretrainedEncoder(type(lite0.network).from_name("efficientnet-lite0"), lite0.extract,
                               96, [127.0] * 3, [128.0] * 3)
 found_same = {"pixels": nearest(pixels_of(openmoji), pixels_of(noto))}
 for name, encoder in (("random encoder", untrained), ("pretrained encoder", at_96(lite0))):
@@ -163,8 +163,8 @@ for name, share in found_same.items():
 #
 # ## The grid as a memory
 #
-# The captioner of chapter 14 has three parts: an eye that turns the picture into $N$ vectors, an encoder layer that lets them look
-# at one another, and a decoder. We exchange the eye. First the picture becomes numbers as the encoder was trained to see them, each colour
+# The captioner of chapter 14 has three parts: convolutions that turn the picture into $N$ vectors, an encoder layer that lets them look
+# at one another, and a decoder. We exchange the convolutions. First the picture becomes numbers as the encoder was trained to see them, each colour
 # shifted and scaled by constants that belong to the encoder:
 #
 # $$
@@ -211,12 +211,12 @@ print("norm:", normed, "  memory:", normed @ W + b + E)
 # %% [markdown]
 # ## Then for real
 #
-# A captioner whose eye is Lite0. Its words are those of the training captions; `vocabulary` leaves out what comes less than
+# A captioner that sees with Lite0. Its words are those of the training captions; `vocabulary` leaves out what comes less than
 # `min_count` times, which with our few captions is nothing.
 
 # %% tags=["nbval-check-output"]
-from mmcourse.captioning import PhotographCaptioner
 from mmcourse.data.captioned import vocabulary
+from mmcourse.photographs import PhotographCaptioner
 
 words = vocabulary(train_set, min_count=1)
 sizes = dict(width=64, heads=4, decoder_layers=2, dropout=0.1)
@@ -229,16 +229,16 @@ print(f"{len(words)} words, {trained:,} parameters to train")
 show_source(PhotographCaptioner.encode)
 
 # %% [markdown]
-# `self.eye` and `self.places` are {eq}`eq-photographs-memory`, then the encoder layer follows. The plain lines give the same:
+# `self.projector` and `self.grid_positions` are {eq}`eq-photographs-memory`, then the encoder layer follows. The plain lines give the same:
 
 # %% tags=["nbval-check-output"]
-pixels = captioner.load([one.path for one in train_set[:3]])  # (B, 3, S, S)
+pixels = captioner.prepare([one.path for one in train_set[:3]])  # (B, 3, S, S)
 with torch.no_grad():
     features = captioner.pretrained(pixels)  # (B, N, C)
-    norm, linear = captioner.eye
+    norm, linear = captioner.projector
     mean, variance = features.mean(-1, keepdim=True), features.var(-1, keepdim=True, correction=0)
     F = (features - mean) / (variance + norm.eps).sqrt() * norm.weight + norm.bias
-    M = F @ linear.weight.T + linear.bias + captioner.places  # (B, N, D)
+    M = F @ linear.weight.T + linear.bias + captioner.grid_positions  # (B, N, D)
     memory = captioner.encode(pixels)
 torch.testing.assert_close(captioner.encoder(M), memory, atol=1e-5, rtol=1e-5)
 print("features", tuple(features.shape), "  memory", tuple(memory.shape))
@@ -288,10 +288,10 @@ assert (theirs[:, 1:] - ours).abs().max() < 1e-5
 from mmcourse.photographs import Pairs, evaluate, inputs_of
 
 start = time.perf_counter()
-look, unreadable, notes = inputs_of(captioner, train_set + held_out, workshop / "features")
+to_input, unreadable, notes = inputs_of(captioner, train_set + held_out, workshop / "features")
 first = time.perf_counter() - start
 start = time.perf_counter()
-look, unreadable, notes = inputs_of(captioner, train_set + held_out, workshop / "features")
+to_input, unreadable, notes = inputs_of(captioner, train_set + held_out, workshop / "features")
 again = time.perf_counter() - start
 kept = sum(file.stat().st_size for file in (workshop / "features").iterdir())
 print(f"computed in {first:.2f} s, found again in {again:.3f} s, {kept / 22 / 1e3:.0f} kB a photograph")
@@ -319,21 +319,21 @@ def random_features(photograph):
     return untrained_224(untrained_224.prepare(photograph.path)[None])[0]
 
 
-untrained_224 = PretrainedEncoder(untrained.network, lite0.look, 224, [127.0] * 3, [128.0] * 3)
+untrained_224 = PretrainedEncoder(untrained.network, lite0.extract, 224, [127.0] * 3, [128.0] * 3)
 kept_random = {one: random_features(one) for one in train_set + held_out}
-eyes = {"pretrained encoder": look, "random encoder": kept_random.__getitem__, "noise": noise,
-        "blind": lambda photograph: torch.zeros(49, 1280)}
+sources = {"pretrained encoder": to_input, "random encoder": kept_random.__getitem__, "noise": noise,
+           "blind": lambda photograph: torch.zeros(49, 1280)}
 
 # %%
 config = TrainingConfig(steps=200, batch_size=16, learning_rate=2e-3, warmup=20, seed=1)
 models, scores = {}, {}
-for name, eye in eyes.items():
+for name, features_of in sources.items():
     torch.manual_seed(0)
     model = PhotographCaptioner(words, "efficientnet-lite0", **sizes)
-    train(model, Pairs(train_set, eye), PhotographCaptioner.loss, config,
+    train(model, Pairs(train_set, features_of), PhotographCaptioner.loss, config,
           workshop / name.replace(" ", "-"), collate=model.collate)
     models[name] = model
-    scores[name] = [evaluate(model, part, eye)[0] for part in (train_set, held_out)]
+    scores[name] = [evaluate(model, part, features_of)[0] for part in (train_set, held_out)]
 print("                     trained on          held out")
 print("                     BLEU-4  CIDEr-D     BLEU-4  CIDEr-D")
 for name, parts in scores.items():
@@ -360,7 +360,7 @@ for name, (seen, unseen) in scores.items():
 # differences.
 
 # %%
-_, said = evaluate(models["pretrained encoder"], held_out, look)
+_, said = evaluate(models["pretrained encoder"], held_out, to_input)
 for one, caption in zip(held_out, said, strict=True):
     print(f"{one.path.stem:10} {caption}")
 
@@ -419,7 +419,7 @@ shutil.copy(messy / "Images" / "cat.jpg", messy / "Images" / "new.jpg")
 (messy / "Images" / "coins.jpg").write_bytes((TINY / "Images" / "coins.jpg").read_bytes()[:900])
 
 found_messy, notes = load_photographs("flickr8k", messy)
-look_messy, unreadable, more = inputs_of(captioner, found_messy["train"], workshop / "messy-features")
+messy_input, unreadable, more = inputs_of(captioner, found_messy["train"], workshop / "messy-features")
 for note in [*notes, *more]:
     print(note.replace(str(messy), "DIR"))
 cat_messy = next(one for one in found_messy["train"] if one.path.stem == "cat")
@@ -471,11 +471,11 @@ else:
     print(*notes, {split: len(part) for split, part in flickr.items()}, sep="\n")
     some, new = flickr["train"][:500], flickr["val"][:100]
     model = PhotographCaptioner(vocabulary(flickr["train"]), "efficientnet-lite0")
-    flickr_look, bad, _ = inputs_of(model, some + new, workshop / "flickr8k")
-    train(model, Pairs([one for one in some if one not in bad], flickr_look),
+    flickr_input, bad, _ = inputs_of(model, some + new, workshop / "flickr8k")
+    train(model, Pairs([one for one in some if one not in bad], flickr_input),
           PhotographCaptioner.loss, TrainingConfig(500, 32, 5e-4, 25), workshop / "flickr8k-run",
           collate=model.collate)
-    print(evaluate(model, [one for one in new if one not in bad], flickr_look)[0])
+    print(evaluate(model, [one for one in new if one not in bad], flickr_input)[0])
 
 # %% [markdown]
 # It trains on 500 photographs for some minutes: too few for the numbers of the table, enough to see that everything works.
@@ -495,15 +495,15 @@ class Swapped(PretrainedEncoder):
 def wrong(kind, side):
     mean, scale = {"0 to 1": (0.0, 255.0), "0 to 255": (0.0, 1.0)}.get(kind, (127.0, 128.0))
     make = Swapped if kind == "blue for red" else PretrainedEncoder
-    return make(lite0.network, lite0.look, side, [mean] * 3, [scale] * 3)
+    return make(lite0.network, lite0.extract, side, [mean] * 3, [scale] * 3)
 
 
 damage = {}
 for kind in ("right", "0 to 1", "0 to 255", "blue for red"):
-    eye, small = wrong(kind, 224), wrong(kind, 96)
+    whole, small = wrong(kind, 224), wrong(kind, 96)
     same = nearest(vectors(small, openmoji), vectors(small, noto))
     with torch.no_grad():
-        grids = {one: eye(eye.prepare(one.path)[None])[0] for one in train_set}
+        grids = {one: whole(whole.prepare(one.path)[None])[0] for one in train_set}
     known = evaluate(models["pretrained encoder"], train_set, grids.__getitem__)[0]["BLEU-4"]
     damage[kind] = same, known
     print(f"{kind:14} same thing found {same:.1%}   BLEU-4 of known photographs {known:.3f}")

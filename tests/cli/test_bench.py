@@ -155,7 +155,9 @@ def test_each_profile_sees_matrix_products(found):
 
 def test_the_peer_is_our_model_with_another_eye():
     torch.manual_seed(0)
-    model = SceneCaptioner(vocabulary()[:60], width=24, heads=3, decoder_layers=2, image_size=32).eval()
+    model = SceneCaptioner(
+        vocabulary()[:60], width=24, heads=3, decoder_layers=2, image_size=32
+    ).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     peer = races.peer_captioner(model).eval()

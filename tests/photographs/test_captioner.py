@@ -8,10 +8,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from mmcourse.captioning import END, PAD, START, UNKNOWN, SceneCaptioner
 from mmcourse.hub import load
 from mmcourse.photographs import Pairs, PhotographCaptioner, PretrainedEncoder, evaluate, inputs_of
+from mmcourse.weights import new_name
 from tests.photographs.helpers import tiny
 
 
@@ -138,6 +140,43 @@ def test_a_saved_captioner_says_the_same(tmp_path, some, vit, fine_tune):
         )
     assert theirs.attention.shape == (1, 3, min(len(theirs.tokens), 9), 16)
     assert theirs.confidence == pytest.approx(np.exp(theirs.log_prob / len(theirs.tokens)))
+
+
+@pytest.mark.parametrize("fine_tune", [False, True])
+def test_a_folder_from_before_the_class_was_saved(tmp_path, some, vit, fine_tune):
+    captioner = tiny(some, vit, fine_tune=fine_tune)
+    captioner.save_pretrained(tmp_path)
+    former = {after: before for before, after in PhotographCaptioner.former_names.items()}
+    tensors = load_file(tmp_path / "model.safetensors")
+    before = {new_name(name, former): tensor for name, tensor in tensors.items()}
+    assert {"places", "eye.1.weight"} <= set(before)
+    assert fine_tune == any(name.startswith("sight.network.") for name in before)
+    save_file(before, tmp_path / "model.safetensors")
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["class"], config["sha256"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    again = load(tmp_path)
+    assert type(again) is PhotographCaptioner
+    assert again.caption(some[0].path).text == captioner.caption(some[0].path).text
+
+
+def test_sizes_are_checked_before_the_encoder_is_loaded(tmp_path, some, vit, monkeypatch):
+    tiny(some, vit).save_pretrained(tmp_path)
+    monkeypatch.setattr(PhotographCaptioner, "__init__", lambda *_, **__: pytest.fail("allocated"))
+    config = json.loads((tmp_path / "config.json").read_text())
+    for name in ("width", "encoder_layers", "decoder_layers", "max_length"):
+        changed = config | {name: 100_000}
+        (tmp_path / "config.json").write_text(json.dumps(changed))
+        with pytest.raises(ValueError, match=f"config.json says {name} 100000, but model.saf"):
+            load(tmp_path)
+
+
+def test_weights_of_another_kind_of_training_are_refused(tmp_path, some, vit):
+    tiny(some, vit, fine_tune=True).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"fine_tune": False}))
+    with pytest.raises(ValueError, match="missing none; left over pretrained.network.*and .* more"):
+        load(tmp_path)
 
 
 def test_another_encoder_than_in_training_is_refused(tmp_path, some, vit):

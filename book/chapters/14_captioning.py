@@ -934,7 +934,7 @@ for split in ("val", "style"):
 # `val`, `style`, and pictures that hold no thing at all: noise, plain colours, and the scenes' own backgrounds left empty.
 
 # %%
-from mmcourse.data.scenes import PAINT, paint
+from mmcourse.data.backgrounds import PAINT, paint
 
 rng = np.random.default_rng(0)
 unlike = list(rng.integers(0, 256, (24, 64, 64, 3), dtype=np.uint8))

@@ -20,7 +20,7 @@ from matplotlib import font_manager
 from myst_nb import glue
 from PIL import Image, ImageDraw, ImageFont
 
-from mmcourse.data import SPLITS, EmojiScenes, language, scenes
+from mmcourse.data import SPLITS, EmojiScenes, language, splits
 from mmcourse.data.drawings import FOLDER, HELD_OUT_STYLE, STYLES, drawing, nouns, styles_of
 from mmcourse.book.plotting import PALETTE, show_images, show_scene, use_style
 
@@ -236,8 +236,8 @@ right.set(xlabel="scenes");
 # %% tags=["nbval-check-output"]
 def held_out(scene):
     groups = scene.description.groups
-    pair = len(groups) == 2 and scenes.held_out(groups[0].noun, groups[1].noun)
-    return pair or any(g.colour and scenes.held_out(g.colour, g.noun) for g in groups)
+    pair = len(groups) == 2 and splits.held_out(groups[0].noun, groups[1].noun)
+    return pair or any(g.colour and splits.held_out(g.colour, g.noun) for g in groups)
 
 
 print({split: sum(map(held_out, found)) for split, found in sample.items()})

@@ -12,10 +12,11 @@ FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 def load_picture(picture, size=64):
     """Read a path, a PIL picture or a uint8 array (H, W, 3) into a uint8 array (size, size, 3).
 
-    The whole picture is kept: its longer side becomes ``size``, and its edge is repeated to fill the square. Of an
-    animation the first frame is taken; what is transparent lies on white; EXIF orientation is applied; 16-bit grey
-    becomes 8-bit, other deep grey is stretched to its brightest pixel. Raises FileNotFoundError or IsADirectoryError
-    when no file is there, ValueError when it is empty, cut off, no picture, or over 89 million pixels (a bomb).
+    The whole picture is kept: its longer side becomes ``size``, and its edge is repeated to
+    fill the square. Of an animation the first frame is taken; what is transparent lies on
+    white; EXIF orientation is applied; 16-bit grey becomes 8-bit, other deep grey is stretched
+    to its brightest pixel. Raises FileNotFoundError or IsADirectoryError when no file is there,
+    ValueError when it is empty, cut off, no picture, or over 89 million pixels (a bomb).
     """
     if isinstance(picture, np.ndarray):
         if (

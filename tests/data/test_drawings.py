@@ -1,4 +1,4 @@
-"""The drawings: complete, legible to a machine, named in two languages, licensed, and the same on every computer."""
+"""The drawings: complete, legible to a machine, named in two languages, and always the same."""
 
 import hashlib
 import re

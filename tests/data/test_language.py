@@ -1,6 +1,7 @@
 """What is said of a scene is true of it, and parsing is the inverse of speaking."""
 
 from collections import Counter, defaultdict
+from operator import itemgetter
 from random import Random
 
 import pytest
@@ -68,7 +69,7 @@ def test_parse(caption, facts):
 
 
 def test_articles_and_plurals():
-    first = language.itemgetter(0)
+    first = itemgetter(0)
     assert language.noun_phrase(Group("cat"), first) == "a cat"
     assert language.noun_phrase(Group("umbrella"), first) == "an umbrella"
     assert language.noun_phrase(Group("unicorn"), first) == "a unicorn"
@@ -135,7 +136,7 @@ def test_questions_are_true():
 
 
 def test_a_baseline_that_reads_only_the_question_stays_low():
-    """The most frequent answer to each question, else to its first three words, else to its kind."""
+    """The most frequent answer to each question, else to its first words, else to its kind."""
     answers = defaultdict(Counter)
     train, val = EmojiScenes("train"), EmojiScenes("val")
     for index in range(6000):

@@ -19,7 +19,7 @@ def halves(width=40, height=40, left=RED, right=BLUE):
 
 
 def assert_halves(pixels, first=RED, second=BLUE, axis=1):
-    """The middles of both halves along an axis (1 = left and right) have these colours, up to JPEG's error."""
+    """The middles of both halves have these colours, up to the error of JPEG; axis 1 is across."""
     assert pixels.dtype == np.uint8 and pixels.shape[2] == 3
     size = len(pixels)
     at = [(size // 4, size // 2), (3 * size // 4, size // 2)]

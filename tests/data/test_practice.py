@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcourse.data import Practice, practice, scenes
+from mmcourse.data import Practice, backgrounds, practice, splits, sprites
 from mmcourse.data.drawings import HELD_OUT_STYLE, STYLES, drawing
 
 DATASET = Practice()
@@ -35,10 +35,10 @@ def test_nothing_held_out_is_shown():
             thing.style in STYLES and thing.style != HELD_OUT_STYLE for thing in scene.objects
         )
         assert not any(
-            thing.colour and scenes.held_out(thing.colour, thing.noun) for thing in scene.objects
+            thing.colour and splits.held_out(thing.colour, thing.noun) for thing in scene.objects
         )
         names = {thing.noun for thing in scene.objects}
-        assert not any(scenes.held_out(*pair) for pair in itertools.combinations(names, 2))
+        assert not any(splits.held_out(*pair) for pair in itertools.combinations(names, 2))
 
 
 @pytest.mark.parametrize("size", [32, 64, 99])
@@ -55,11 +55,13 @@ def test_a_crowd_has_one_thing_in_each_quarter(size):
 
 
 def test_boxes_of_a_crowd_are_tight():
-    """Against the same background without things: little shows outside the boxes, something shows on each edge."""
+    """Beside the same background without things, little shows outside boxes, much on each edge."""
     touched, outside = [], 0
     for scene in CROWDS:
         rng = Random(scene.key)
-        empty = np.array(scenes.paint(rng.choice(tuple(scenes.PAINT)), 64, rng)).astype(int)
+        empty = np.array(backgrounds.paint(rng.choice(tuple(backgrounds.PAINT)), 64, rng)).astype(
+            int
+        )
         shown = abs(scene.image - empty).max(-1) > 24
         for thing in scene.objects:
             x0, y0, x1, y1 = thing.box
@@ -81,7 +83,7 @@ def test_boxes_of_a_crowd_are_tight():
 def test_boxes_of_redrawn_things_are_tight():
     for seed in range(60):
         rng = Random(seed)
-        image, box = scenes.sprite(DATASET.draw("cat", "noto", rng), 30, None, False)
+        image, box = sprites.sprite(DATASET.draw("cat", "noto", rng), 30, None, False)
         assert image.getchannel("A").point(lambda value: 255 * (value > 127)).getbbox() == box
         assert 20 <= max(box[2] - box[0], box[3] - box[1]) <= 30, "still of its size"
 
@@ -128,3 +130,9 @@ def test_only_names_the_nouns():
     assert {
         thing.noun for index in range(60) for thing in Practice(only=names)[index].objects
     } == set(names)
+
+
+@pytest.mark.parametrize("index", [-1, -2])
+def test_indices_count_from_zero(index):
+    with pytest.raises(IndexError, match=f"counted from 0, got index {index}"):
+        DATASET[index]

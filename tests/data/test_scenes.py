@@ -3,13 +3,22 @@
 import hashlib
 import multiprocessing
 import resource
+from random import Random
 
 import numpy as np
 import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from mmcourse.data import SPLITS, EmojiScenes, language, scenes
+from mmcourse.data import (
+    SPLITS,
+    EmojiScenes,
+    backgrounds,
+    language,
+    scenes,
+    splits,
+    sprites,
+)
 from mmcourse.data.drawings import HELD_OUT_STYLE, STYLES
 
 COUNT = 400
@@ -75,13 +84,13 @@ def test_boxes_are_tight_inside_and_apart(split):
 
 
 def test_a_box_holds_its_drawing():
-    """Inside the box the picture differs from the same background without the thing; around it, it does not."""
+    """In the box the picture differs from the background alone; around it, it does not."""
     dataset = EmojiScenes("val", 64)
     for index in range(30):
         scene = dataset[index]
-        rng = scenes.Random(scene.key)
+        rng = Random(scene.key)
         dataset.describe(rng)
-        bare = np.array(scenes.paint(scene.description.background, 64, rng))
+        bare = np.array(backgrounds.paint(scene.description.background, 64, rng))
         changed = (bare != scene.image).any(-1)
         allowed = np.zeros_like(changed)
         for thing in scene.objects:
@@ -121,9 +130,9 @@ def test_splits_keep_their_promise(split):
     name, found = split
     for scene in found:
         nouns = [group.noun for group in scene.description.groups]
-        held = len(nouns) == 2 and scenes.held_out(*nouns)
+        held = len(nouns) == 2 and splits.held_out(*nouns)
         held |= any(
-            g.colour and scenes.held_out(g.colour, g.noun) for g in scene.description.groups
+            g.colour and splits.held_out(g.colour, g.noun) for g in scene.description.groups
         )
         assert held == (name == "composition")
         assert {thing.style for thing in scene.objects} <= (
@@ -136,7 +145,9 @@ def test_splits_keep_their_promise(split):
 
 def test_all_kinds_of_scenes_occur(split):
     descriptions = [scene.description for scene in split[1]]
-    assert {d.background for d in descriptions} == set(scenes.PAINT) == set(language.BACKGROUNDS)
+    assert (
+        {d.background for d in descriptions} == set(backgrounds.PAINT) == set(language.BACKGROUNDS)
+    )
     assert {d.relation for d in descriptions} == {None, *language.RELATIONS}
     groups = [group for d in descriptions for group in d.groups]
     assert {g.count for g in groups} == {1, 2, 3} and {g.size for g in groups} == set(scenes.PIXELS)
@@ -146,25 +157,25 @@ def test_all_kinds_of_scenes_occur(split):
 def test_a_tint_has_the_colour_of_its_name():
     right = []
     for noun in language.noun_table().values():
-        for colour in scenes.RGB:
+        for colour in sprites.RGB:
             if noun.tintable and colour not in noun.denied:
-                image, _ = scenes.sprite(
+                image, _ = sprites.sprite(
                     EmojiScenes.draw(noun.name, "twemoji", None), 25, colour, False
                 )
-                right.append(colour in scenes.colours_in(image))
+                right.append(colour in sprites.colours_in(image))
     assert len(right) > 1000 and np.mean(right) > 0.95
 
 
 def test_what_has_one_colour_is_tinted_in_that_colour():
     flat = Image.new("RGBA", (20, 20), (90, 90, 90, 255))
-    for colour, rgb in scenes.RGB.items():
-        tinted, _ = scenes.sprite(flat, 20, colour, False)
+    for colour, rgb in sprites.RGB.items():
+        tinted, _ = sprites.sprite(flat, 20, colour, False)
         assert np.abs(np.asarray(tinted)[..., :3].astype(int) - rgb).max() <= 2, colour
 
 
 def test_natural_colours():
-    assert "green" in scenes.natural_colours("frog", "noto")
-    assert "blue" not in scenes.natural_colours("frog", "noto")
+    assert "green" in sprites.natural_colours("frog", "noto")
+    assert "blue" not in sprites.natural_colours("frog", "noto")
 
 
 def test_holds(split):
@@ -175,14 +186,14 @@ def test_holds(split):
                 ("background", "moon")
             )
             natural = (
-                scenes.natural_colours(thing.noun, thing.style)
+                sprites.natural_colours(thing.noun, thing.style)
                 if thing.colour is None
                 else {thing.colour}
             )
             others = [t.style for t in scene.objects if t.noun == thing.noun]
             for colour in language.COLOURS:
                 any_style = any(
-                    colour in scenes.natural_colours(thing.noun, style) for style in others
+                    colour in sprites.natural_colours(thing.noun, style) for style in others
                 )
                 expected = colour in natural or (thing.colour is None and any_style)
                 assert scene.holds(("colour", thing.noun, colour)) == expected
@@ -231,3 +242,19 @@ def test_errors_teach():
         EmojiScenes("train", 16)
     with pytest.raises(IndexError, match="counted from 0, got index -1"):
         EmojiScenes("train")[-1]
+
+
+def test_an_index_is_a_whole_number():
+    dataset = EmojiScenes("train")
+    assert np.array_equal(dataset[np.int64(3)].image, dataset[3].image)
+    for index in (1.5, "1", None, slice(0, 3)):
+        with pytest.raises(TypeError):
+            dataset[index]
+
+
+@pytest.mark.parametrize("only", [[], ["cat"]])
+def test_a_smaller_world_has_two_nouns(only):
+    with pytest.raises(ValueError, match="only must be two nouns or more, in any split but"):
+        EmojiScenes("train", only=only)
+    with pytest.raises(ValueError, match=r"for composition"):
+        EmojiScenes("composition", only=["cat", "dog"])

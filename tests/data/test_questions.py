@@ -1,0 +1,57 @@
+"""Questions in their numbers: no answer is so frequent that the picture is not needed."""
+
+from collections import Counter
+
+import pytest
+
+from mmcourse.data import EmojiScenes
+
+COUNT = 4000
+
+
+@pytest.fixture(scope="module")
+def asked():
+    """For each kind of question, how often each answer comes."""
+    scenes = EmojiScenes("train")
+    kinds = {}
+    for index in range(COUNT):
+        for question in scenes[index].questions:
+            kinds.setdefault(question.kind, Counter())[question.answer] += 1
+    return kinds
+
+
+def share(answers, answer):
+    return answers[answer] / answers.total()
+
+
+def test_how_many(asked):
+    """Of what is there one scene in 9 has three, 3 of 9 a two; of single things we keep 0.4.
+
+    With the counts of scenes as they are drawn, three quarters of what is asked for is there, and
+    the others are "none": 0.25 of all, before most of the "one" are left out.
+    """
+    answers = asked["count"]
+    one = (
+        0.75 * (2 + 0 + 0 + 3 + 1) / 9 * 0.4
+    )  # scenes (1,) (1,) | (1, 1) x 3 | half of (1, 2) (2, 1)
+    two = 0.75 * (1 + 1) / 9
+    three = 0.75 * 1 / 9
+    none = 0.25
+    total = one + two + three + none
+    for answer, expected in zip(
+        ("none", "one", "two", "three"), (none, one, two, three), strict=True
+    ):
+        assert share(answers, answer) == pytest.approx(expected / total, abs=0.025), answer
+    assert answers.total() == pytest.approx(COUNT * total, rel=0.03)
+
+
+def test_is_there(asked):
+    assert share(asked["presence"], "yes") == pytest.approx(0.5, abs=0.03)
+    assert asked["presence"].total() == COUNT
+
+
+def test_no_answer_is_safe(asked):
+    for kind, answers in asked.items():
+        _, most = answers.most_common(1)[0]
+        limit = {"presence": 0.53, "count": 0.36, "relation": 0.28}.get(kind, 0.2)
+        assert most / answers.total() < limit, kind

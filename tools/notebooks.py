@@ -9,10 +9,10 @@ executes a text only when its outputs are stale (tools/staleness.py); when words
 and writes the words. Each notebook carries a stamp: the digest of what its outputs depend on, and the seconds and
 megabytes that they took.
 
-**When a cell fails**, the notebook on disk stays as it was, and the run so far lies in ``_build/failed/NAME.ipynb``:
-the cells up to the failing one have their outputs, and the failing one its traceback.
+**When a cell fails**, the notebook on disk stays as it was. ``run`` says the line of the text at which the cell begins,
+prints the traceback, and keeps the run so far in ``_build/failed/NAME.ipynb``, with all outputs up to there.
 
-1. Read the traceback: ``run`` prints it, too.
+1. Read the last lines of the traceback, and the cell.
 2. Try it: open ``_build/failed/NAME.ipynb`` in JupyterLab (``.venv/bin/jupyter lab _build/failed``), run all cells up to
    the failing one (*Run All Above Selected Cell*), and change that cell until it works. ``%debug`` in a new cell
    opens the debugger where the exception was raised; ``u`` goes up to the caller, ``p name`` prints, ``q`` ends it.
@@ -149,7 +149,7 @@ def run(text, force=False):
         try:
             seconds, megabytes = execute(chapter, path.parent)
         except CellExecutionError as error:
-            return f"{name}: a cell failed, the notebook on disk is as it was. {keep_failed(chapter, name)}\n{error}"
+            return f"{name}: {keep_failed(chapter, text)}\n{error}"
         chapter.metadata["mmcourse"] = {
             "digest": digest(chapter),
             "seconds": seconds,
@@ -157,21 +157,39 @@ def run(text, force=False):
         }
         print(f"{name}: {seconds} s, {megabytes} MB")
     refresh_source(chapter)
-    written = nbformat.writes(derive(chapter, name)) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") == written:
+    try:
+        made = as_written(derive(chapter, name))
+    except ValueError as error:  # of words that have no plain form
+        return str(error)
+    if path.exists() and path.read_text(encoding="utf-8") == made:
         print(f"{name}: is up to date")
     else:
-        path.write_text(written, encoding="utf-8")
+        path.write_text(made, encoding="utf-8")
         print(f"{name}: written to {path.relative_to(ROOT).as_posix()}")
     return ""
 
 
-def keep_failed(chapter, name):
-    """Write a run that failed to where it can be looked at, and say where."""
-    path = ROOT / "_build" / "failed" / f"{name}.ipynb"
+def as_written(notebook):
+    """A notebook as its file has it."""
+    return nbformat.writes(notebook) + "\n"
+
+
+def keep_failed(chapter, text):
+    """Write a run that failed to where it can be looked at, and say where and which cell it was."""
+    path = ROOT / "_build" / "failed" / f"{text.stem}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(chapter, path)
-    return f"The run so far: {path.relative_to(ROOT).as_posix()}"
+    ran = [number for number, cell in enumerate(chapter.cells) if cell.get("outputs")]
+    starts = [
+        line
+        for line, words in enumerate(text.read_text(encoding="utf-8").splitlines(), 1)
+        if words.startswith("# %%")
+    ]
+    return (
+        f"the cell at line {starts[ran[-1]]} of {text.relative_to(ROOT).as_posix()} failed, "
+        f"and the notebook on disk is as it was.\n"
+        f"The run so far: {path.relative_to(ROOT).as_posix()}"
+    )
 
 
 def faults(text):
@@ -183,8 +201,8 @@ def faults(text):
         return [stale]
     if shows_old_source(chapter):
         return [OLD_SOURCE]
-    written = nbformat.writes(derive(chapter, text.stem)) + "\n"
-    return [] if path.read_text(encoding="utf-8") == written else [OLD_WORDS]
+    made = as_written(derive(chapter, text.stem))
+    return [] if path.read_text(encoding="utf-8") == made else [OLD_WORDS]
 
 
 def check(names):

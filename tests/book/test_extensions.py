@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import jupytext
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
@@ -20,11 +21,11 @@ STATE, VIEW = (
     "application/vnd.jupyter.widget-view+json",
 )
 CONF = """
-extensions = ["sphinx.ext.autodoc", "myst_nb", "sphinx_design",
-              "course", "formulas", "live", "benchmarks", "assignments", "words"]
+extensions = ["sphinx.ext.autodoc", "myst_nb", "sphinx_design", "chapters", "numbering", "measured", "formulas",
+              "still", "live", "words", "benchmarks", "assignments", "course"]
 nb_execution_mode, html_theme, numfig, math_numfig = "off", "basic", True, True
 myst_enable_extensions = ["dollarmath"]
-exclude_patterns = ["notebooks/assignments"]
+exclude_patterns = ["notebooks", "conf.py"]
 html_theme_options = {"repository_url": "https://github.com/us/course"}
 """
 INDEX = """# A book
@@ -52,8 +53,8 @@ INDEX = """# A book
 
 ```{toctree}
 :numbered:
-notebooks/02_near
-notebooks/05_far
+book/chapters/02_near
+book/chapters/05_far
 ```
 """
 TASKS = '''# %% [markdown]
@@ -78,6 +79,8 @@ window = 3
 # %% [markdown] written="why" points=2
 # Because $a$ is large.
 '''
+CHAPTERS = ("book/chapters/02_near", "book/chapters/05_far")
+HIDDEN = ("remove-cell", "remove-input", "hide-input", "hide-cell")
 NEAR = (
     "# Near\n\n{measured}`seconds` s, {measured}`reading` min\n\n## First\n\n### Deep\n\n## Second"
 )
@@ -102,28 +105,55 @@ def figure(name, key):
     return {"state": state}, new_output("display_data", shown)
 
 
+def write_chapter(folder, name, notebook):
+    """A notebook, and the text that it could have been made from."""
+    (folder / "notebooks").mkdir(exist_ok=True)
+    nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+    text = new_notebook(cells=notebook.cells)
+    text.metadata["course"] = {"notebook": f"notebooks/{name}.ipynb"}
+    text.metadata["jupytext"] = {"notebook_metadata_filter": "course"}
+    path = folder / "book" / "chapters" / f"{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    jupytext.write(text, path, fmt="py:percent")
+
+
+def near():
+    """A chapter of words and code, some of it hidden, with a glued number, an exercise and a quiz."""
+    glued = {"scrapbook": {"name": "share"}}
+    share = new_output("display_data", {"text/plain": "0.25"}, metadata=glued)
+    hidden = [new_code_cell("\n".join("y" * 900), metadata={"tags": [tag]}) for tag in HIDDEN]
+    work = "work " * 2000
+    cells = [
+        new_markdown_cell(NEAR),
+        new_markdown_cell("word " * 366 + TIED),
+        new_code_cell("\n".join("x" * 25), outputs=[share]),
+        *hidden,
+        new_markdown_cell(f"## Exercises\n\n{work}"),
+        new_code_cell("\n".join("z" * 900)),
+        new_markdown_cell(f"## Quiz\n\n{work}"),
+        new_markdown_cell("## Take-aways"),
+    ]
+    return new_notebook(cells=cells, metadata={"mmcourse": {"seconds": 42, "megabytes": 321}})
+
+
+def far():
+    """A chapter with formulas and two live figures."""
+    (knob, shown_knob), (dial, shown_dial) = figure("Knob", "k"), figure("Dial", "d")
+    code = new_code_cell("show()", outputs=[shown_knob, shown_dial])
+    notebook = new_notebook(cells=[new_markdown_cell(FAR), code])
+    state = {"state": {"k": knob, "d": dial}, "version_major": 2, "version_minor": 0}
+    notebook.metadata["widgets"] = {STATE: state}
+    return notebook
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """The pages of the small book, as soups."""
     folder = tmp_path_factory.mktemp("small")
-    (folder / "notebooks").mkdir()
     (folder / "conf.py").write_text(CONF)
     (folder / "index.md").write_text(INDEX.replace("{measurements}", "```{measurements}\n```"))
-    (knob, shown_knob), (dial, shown_dial) = figure("Knob", "k"), figure("Dial", "d")
-    share = new_output(
-        "display_data", {"text/plain": "0.25"}, metadata={"scrapbook": {"name": "share"}}
-    )
-    near = new_notebook(cells=[new_markdown_cell(NEAR), new_markdown_cell("word " * 366 + TIED),
-                               new_code_cell("x\n" * 25, outputs=[share])])  # fmt: skip
-    near.metadata["mmcourse"] = {"seconds": 42, "megabytes": 321}
-    far = new_notebook(
-        cells=[new_markdown_cell(FAR), new_code_cell("show()", outputs=[shown_knob, shown_dial])]
-    )
-    far.metadata["widgets"] = {
-        STATE: {"state": {"k": knob, "d": dial}, "version_major": 2, "version_minor": 0}
-    }
-    for name, notebook in (("02_near", near), ("05_far", far)):
-        nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+    write_chapter(folder, "02_near", near())
+    write_chapter(folder, "05_far", far())
     (folder / "formulas.csv").write_text(
         "label,says,code,test\neq-far-a,the first,a + b,\neq-near-x,another,y,\n"
         "eq-far-b,the second,mmcourse.x.f,tests/test_x.py::test_f\n"
@@ -141,8 +171,11 @@ def pages(tmp_path_factory):
         Sphinx(
             folder, folder, folder / "out", folder / "trees", "html", status=None, warning=None
         ).build()
-    return {name: BeautifulSoup((folder / "out" / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
-            for name in ("index", "notebooks/02_near", "notebooks/05_far")}  # fmt: skip
+    return {name: soup(folder / "out" / f"{name}.html") for name in ("index", *CHAPTERS)}
+
+
+def soup(path):
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
 
 
 def table(page, place):
@@ -153,11 +186,14 @@ def table(page, place):
 def test_a_chapter_keeps_its_number(pages):
     numbers = {name: [part.get_text(strip=True) for part in page.select("div.body .section-number")]
                for name, page in pages.items()}  # fmt: skip
-    assert numbers["notebooks/02_near"] == ["2.", "2.1.", "2.1.1.", "2.2."]
-    assert numbers["notebooks/05_far"] == ["5.", "5.1.", "5.2."]
-    formulas = [part.get_text() for part in pages["notebooks/05_far"].select(".eqno")]
+    assert numbers["book/chapters/02_near"] == [
+        *("2.", "2.1.", "2.1.1.", "2.2."),
+        *("2.3.", "2.4.", "2.5."),  # exercises, quiz, take-aways
+    ]
+    assert numbers["book/chapters/05_far"] == ["5.", "5.1.", "5.2."]
+    formulas = [part.get_text() for part in pages["book/chapters/05_far"].select(".eqno")]
     assert [re.sub(r"[^\d.]", "", text) for text in formulas] == ["5.1", "5.2"]
-    assert "See (5.2)" in pages["notebooks/05_far"].get_text()
+    assert "See (5.2)" in pages["book/chapters/05_far"].get_text()
     contents = [
         link.get_text() for link in pages["index"].select("div.body .toctree-wrapper a.reference")
     ]
@@ -169,20 +205,19 @@ def test_a_chapter_keeps_its_number(pages):
 
 
 def test_a_formula_stays_with_its_brackets_and_commas(pages):
-    kept = [part.get_text() for part in pages["notebooks/05_far"].select("span.together")]
+    kept = [part.get_text() for part in pages["book/chapters/05_far"].select("span.together")]
     assert kept == ["“(\\(s\\),", "\\(t\\))”:"]
     assert (
         "See (5.2). “(\\(s\\), \\(t\\))”: \\(u\\) or \\(v\\)-th."
-        in pages["notebooks/05_far"].get_text()
+        in pages["book/chapters/05_far"].get_text()
     )
 
 
 def test_what_was_measured_is_on_the_page_and_in_the_table(pages):
-    words = (
-        len(NEAR.split()) + 366 + len(TIED.split())
-    )  # 200 a minute, and 25 lines of code: 20 a minute
+    """200 words a minute, and 20 lines of code that the page shows; exercises and quiz are not read."""
+    words = len(NEAR.split()) + 366 + len(TIED.split()) + len("## Take-aways".split())
     reading = -(-(words / 200 + 25 / 20) // 1)
-    assert f"42 s, {reading:.0f} min" in pages["notebooks/02_near"].get_text() and reading == 4
+    assert f"42 s, {reading:.0f} min" in pages["book/chapters/02_near"].get_text() and reading == 4
     assert table(pages["index"], 0) == [["2 Near", "4", "42", "321"], ["5 Far", "1", "", ""]]
 
 
@@ -244,7 +279,7 @@ def test_what_was_raced(pages):
 
 def test_what_belongs_together_stays_on_one_line(pages):
     text = next(
-        part for part in pages["notebooks/02_near"].select("p") if "It is" in part.get_text()
+        part for part in pages["book/chapters/02_near"].select("p") if "It is" in part.get_text()
     )
     said = text.get_text().partition("It is ")[2].replace("\N{NO-BREAK SPACE}", "~")
     assert (
@@ -268,21 +303,27 @@ def test_a_live_figure_on_a_page_without_code(pages):
 
 
 def test_live_and_still_stand_side_by_side(pages):
-    both = pages["notebooks/05_far"].select(".mm-both")
+    both = pages["book/chapters/05_far"].select(".mm-both")
     assert len(both) == 2
     for place, (bundle, key) in enumerate(zip(both, "kd", strict=True)):
         assert len(bundle.select(".mm-still img, .mm-still svg")) == 1, place
         assert json.loads(bundle.find("script", type=VIEW).string)["model_id"] == key
 
 
-@pytest.mark.parametrize("page, message", [
-    ("# A\n\n{measured}`hours`", "has no measured 'hours', only seconds, reading"),
-    ("# A\n\n```{live} 01_a.ipynb Lever\n:alt: x\n```", "01_a.ipynb holds no figure Lever: execute it"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "page, message",
+    [
+        ("# A\n\n{measured}`hours`", "has no measured 'hours', only seconds, reading"),
+        (
+            "# A\n\n```{live} ../../notebooks/01_a.ipynb Lever\n:alt: x\n```",
+            "01_a.ipynb holds no figure Lever: execute it",
+        ),
+    ],
+)
 def test_what_is_not_there_is_said(tmp_path, page, message, monkeypatch):
     notebook = new_notebook(cells=[new_markdown_cell(page)], metadata={"mmcourse": {"seconds": 3}})
-    nbformat.write(notebook, tmp_path / "01_a.ipynb")
-    (tmp_path / "conf.py").write_text(CONF + 'root_doc = "01_a"\n')
+    write_chapter(tmp_path, "01_a", notebook)
+    (tmp_path / "conf.py").write_text(CONF + 'root_doc = "book/chapters/01_a"\n')
     monkeypatch.syspath_prepend(str(EXTENSIONS))
     with (tmp_path / "said").open("w") as said:
         Sphinx(

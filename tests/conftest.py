@@ -1,4 +1,6 @@
-"""What several test files share: the built book, a browser, a page with a figure, and how two models are compared."""
+"""What several test files share: the built book, a browser, a page with a figure, and how two
+models are compared.
+"""
 
 import contextlib
 import os
@@ -73,7 +75,8 @@ def browser(chromium):
 
 
 DRAW = """async ([script, state]) => {
-    window.module = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+    const file = new Blob([script], { type: "text/javascript" });
+    window.module = await import(URL.createObjectURL(file));
     const model = { get: (name) => state[name], on() {} };
     if (state) module.default.render({ model, el: document.querySelector("main") });
 }"""

@@ -1,4 +1,4 @@
-"""What several test files share and call: how two models are compared, and how a figure on a page is used."""
+"""What several test files call: how two models are compared, and how a figure is used."""
 
 import torch
 from torch import nn
@@ -6,8 +6,12 @@ from torch import nn
 
 def traits(figure):
     """What the page receives from Python."""
-    return {name: value for name, value in figure.get_state().items()
-            if not name.startswith("_") and name not in {"layout", "tabbable", "tooltip"}}  # fmt: skip
+    of_widgets = {"layout", "tabbable", "tooltip"}
+    return {
+        name: value
+        for name, value in figure.get_state().items()
+        if not name.startswith("_") and name not in of_widgets
+    }
 
 
 def said(page):
@@ -52,7 +56,7 @@ def randomise(module):
 
 
 def copy_attention(ours, theirs):
-    """Copy the weights of torch.nn.MultiheadAttention, which keeps three projections in one matrix."""
+    """Copy the weights of torch.nn.MultiheadAttention: it keeps three projections in one."""
     with torch.no_grad():
         for i, part in enumerate([ours.query, ours.key, ours.value]):
             part.weight.copy_(theirs.in_proj_weight.chunk(3)[i])

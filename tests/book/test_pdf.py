@@ -14,15 +14,18 @@ from tools.book.paper import add_front, html, lay_out
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
-PAGE = """<html><head><script src="theme.js"></script><script src="mathjax.js"></script></head><body><p>menu</p>
+PAGE = """<html><head><script src="theme.js"></script><script src="mathjax.js"></script></head>
+<body><p>menu</p>
 <article><section id="top"><h1>Book</h1>
 <span id="document-a"></span><section id="quiz"><h2>First<a class="headerlink">#</a></h2>
 <a href="index.html#id1">Work</a> <a href="#document-b">Next</a> <span id="id1"></span>
 <div class="quiz sd-card"><div class="sd-card-body"><p><strong>1.</strong> Why?</p>
-<details><summary><span class="sd-summary-text">So</span></summary><div class="sd-summary-content">No.</div></details>
+<details><summary><span class="sd-summary-text">So</span></summary>
+<div class="sd-summary-content">No.</div></details>
 </div></div>
 <div class="solution dropdown" id="so">It is 4.</div></section>
-<span id="document-b"></span><section id="quiz"><h2>Second</h2><details><summary>More</summary>x</details>
+<span id="document-b"></span><section id="quiz"><h2>Second</h2>
+<details><summary>More</summary>x</details>
 <div class="citation" id="id1">Vaswani</div></section></section></article></body></html>"""
 
 
@@ -53,7 +56,9 @@ def test_a_missing_browser_is_explained(monkeypatch):
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory, chromium):
-    """The PDF, the text of its pages, how many letters of it MathJax set, and the page that was printed."""
+    """The PDF, the text of its pages, how many letters of it MathJax set, and the page that was
+    printed.
+    """
     build, letters = tmp_path_factory.mktemp("pdf") / "_build", Counter()
     tool.main(build)
     reader = PdfReader(build / "pdf" / "mmcourse.pdf")
@@ -72,7 +77,9 @@ def printed(tmp_path_factory, chromium):
 
 @pytest.mark.slow
 def test_formulas_are_set(printed):
-    """None is left as Sphinx writes it, TeX in brackets with backslashes. Code may hold TeX: a docstring does."""
+    """None is left as Sphinx writes it, TeX in brackets with backslashes. Code may hold TeX: a
+    docstring does.
+    """
     _, texts, letters, paper = printed
     text = squeezed("".join(texts))
     formulas = [squeezed(tag.get_text()) for tag in html(paper.read_text("utf-8")).select(".math")]
@@ -92,12 +99,18 @@ def test_pages_outline_and_links(printed):
     ]
     assert {round(float(page.mediabox.height)) for page in printed.pages} <= {841, 842}  # A4
 
-    # The first links are those of the list of contents, each beside the number of the page to which it leads.
-    annotations = [(number, part.get_object()) for number, page in enumerate(printed.pages, 1)
-                   for part in page.get("/Annots", [])]  # fmt: skip
+    # The first links are those of the list of contents, each beside the number of the page to which
+    # it leads.
+    annotations = [
+        (number, part.get_object())
+        for number, page in enumerate(printed.pages, 1)
+        for part in page.get("/Annots", [])
+    ]
     targets = [str(link["/Dest"]) for _, link in annotations if "/Dest" in link]
-    pages = {name.removeprefix("/"): printed.get_destination_page_number(place) + 1
-             for name, place in printed.named_destinations.items()}  # fmt: skip
+    pages = {
+        name.removeprefix("/"): printed.get_destination_page_number(place) + 1
+        for name, place in printed.named_destinations.items()
+    }
     assert {name.removeprefix("/") for name in targets} <= set(pages)
     files = [chapter["file"] for part in PARTS for chapter in part["chapters"]]
     contents = "\n".join(

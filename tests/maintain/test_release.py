@@ -33,7 +33,7 @@ def test_changes_are_those_of_the_version_that_is_asked_for():
 def test_the_release_asks_for_files_that_make_writes():
     release = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
     printer = (ROOT / "tools" / "book" / "pdf.py").read_text(encoding="utf-8")
-    assert "_build/pdf/mmcourse.pdf" in release and "_build/pdf/mmcourse.pdf" in printer
+    assert "_build/pdf/mmcourse.pdf" in release and '"mmcourse.pdf"' in printer
     assert "python tools/maintain/version.py" in release
 
 

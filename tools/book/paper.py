@@ -1,8 +1,13 @@
-"""Lay out the single page of Sphinx for paper: contents, nothing folded, no controls, answers after each chapter."""
+"""Lay out the single page of Sphinx for paper.
+
+It has a list of contents, nothing is folded, there are no controls, and answers come after each
+chapter.
+"""
 
 from bs4 import BeautifulSoup
 
-# The mathematics is set by a script; all others are for screens, as are these tags. Folded code draws a figure.
+# The mathematics is set by a script; all others are for screens, as are these tags. Folded code
+# draws a figure.
 KEPT = "mathjax", "MathJax"
 SCREEN = (
     ".headerlink, .backrefs, button, details.above-input, script[type*=widget], .jupyter-widgets"
@@ -14,7 +19,7 @@ def html(text):
 
 
 def lay_out(page):
-    """Turn Sphinx's single page into pages of paper: nothing folded, no controls, answers after each chapter."""
+    """Turn Sphinx's single page into pages of paper."""
     soup = html(page)
     article = soup.find("article").extract()
     for script in soup.head.find_all("script"):
@@ -31,17 +36,15 @@ def lay_out(page):
     name_once(article)
     for mark in article.select("span[id^='document-']"):
         chapter = mark.find_next_sibling("section")
-        chapter["class"] = [
-            *chapter.get("class", []),
-            "chapter",
-        ]  # those of MathJax say where to look for formulas
+        # The classes of MathJax say where to look for formulas: they stay.
+        chapter["class"] = [*chapter.get("class", []), "chapter"]
         chapter.insert(0, mark)
         move_answers(soup, chapter)
     return soup
 
 
 def name_once(article):
-    """Chapters share names such as ``quiz`` and ``id1``: make each unique, and let citations lead to the references."""
+    """Make names that chapters share unique, and let citations lead to the references."""
     works = {tag["id"]: f"work-{tag['id']}" for tag in article.select("div.citation[id]")}
     for work in article.select("div.citation[id]"):
         work["id"] = works[work["id"]]
@@ -80,9 +83,8 @@ def move_answers(soup, chapter):
 
 def add_front(soup, title, owner, parts):
     """A title page, and a list of contents with room for page numbers."""
-    front = html(
-        f'<section class="cover"><h1>{title}</h1><p>{owner}</p></section><nav><h2>Contents</h2></nav>'
-    )
+    cover = f'<section class="cover"><h1>{title}</h1><p>{owner}</p></section>'
+    front = html(f"{cover}<nav><h2>Contents</h2></nav>")
     for chapter in soup.select(".chapter"):
         document = chapter.span["id"].removeprefix("document-")
         if document in parts:

@@ -1,8 +1,10 @@
-"""Make a PDF of the whole book: Sphinx writes one page, tools/book/paper.py lays it out, Chromium prints it.
+"""Make a PDF of the whole book: Sphinx writes one page, tools/book/paper.py lays it out, Chromium
+prints it.
 
     python -m tools.book.pdf    writes _build/pdf/mmcourse.pdf
 
-It is printed twice: only a print tells on which page a heading lies, and the list of contents is to say it.
+It is printed twice: only a print tells on which page a heading lies, and the list of contents is to
+say it.
 """
 
 import os
@@ -26,9 +28,11 @@ def find_browser():
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-# What hinders a print: formulas that MathJax has not set or finds wrong, and fonts that did not come.
+# What hinders a print: formulas that MathJax has not set or finds wrong, and fonts that did not
+# come.
 UNREADY = """() => [
-  ...[...document.querySelectorAll(".math")].filter(e => !e.querySelector("mjx-container")),
+  ...[...document.querySelectorAll(".math")]
+    .filter(e => !e.querySelector("mjx-container")),
   ...document.querySelectorAll("mjx-merror")].map(e => e.textContent.trim()).concat(
   [...document.fonts].filter(font => font.status == "error").map(font => `the font ${font.family}`))"""
 NUMBER = """pages => {
@@ -38,7 +42,9 @@ NUMBER = """pages => {
 
 
 def print_book(program, page, pdf):
-    """Print a page on paper once its mathematics is set; then again, with page numbers in the list of contents."""
+    """Print a page on paper once its mathematics is set; then again, with page numbers in the list
+    of contents.
+    """
     with (
         sync_playwright() as play,
         play.chromium.launch(executable_path=program, args=["--disable-gpu"]) as browser,
@@ -66,16 +72,18 @@ def print_book(program, page, pdf):
 
 def headings(reader):
     """The page on which each named place of a PDF lies."""
-    return {name.removeprefix("/"): reader.get_destination_page_number(place) + 1
-            for name, place in reader.named_destinations.items()}  # fmt: skip
+    return {
+        name.removeprefix("/"): reader.get_destination_page_number(place) + 1
+        for name, place in reader.named_destinations.items()
+    }
 
 
 def main(build=ROOT / "_build"):
     browser = find_browser()
     if not browser:
         raise SystemExit(
-            "The PDF is printed by Chromium or Chrome, and neither was found. Install one, or name it: "
-            "CHROMIUM=/path/to/chromium make pdf"
+            "The PDF is printed by Chromium or Chrome, and neither was found. Install one, or name "
+            "it: CHROMIUM=/path/to/chromium make pdf"
         )
     sphinx = [
         Path(sys.executable).with_name("jupyter-book"),
@@ -87,9 +95,8 @@ def main(build=ROOT / "_build"):
     subprocess.run(
         [*sphinx, "--builder", "singlehtml", "-n", "-W", "--keep-going", "--quiet"], check=True
     )
-    print(
-        f"The book as a PDF: {typeset(browser, build / 'singlehtml', build / 'pdf' / 'mmcourse.pdf').as_uri()}"
-    )
+    pdf = typeset(browser, build / "singlehtml", build / "pdf" / "mmcourse.pdf")
+    print(f"The book as a PDF: {pdf.as_uri()}")
 
 
 def typeset(browser, folder, pdf):

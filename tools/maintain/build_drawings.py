@@ -1,13 +1,16 @@
-"""Build mmcourse/data/drawings/*.webp: one sprite sheet for each drawing style, from the styles' published SVG sets.
+"""Build mmcourse/data/drawings/*.webp: one sprite sheet for each drawing style, from the styles'
+published SVG sets.
 
-Readers do not need this: the sheets are in the repository. It is here so that anyone can check or extend them.
-It needs Node's ``npm`` (to fetch the sets) and ``pip install resvg-py==0.5.0 pillow==13.0.0``:
+Readers do not need this: the sheets are in the repository. It is here so that anyone can check or
+extend them. It needs Node's ``npm`` (to fetch the sets) and ``pip install resvg-py==0.5.0
+pillow==13.0.0``:
 
     python tools/maintain/build_drawings.py --cache some/folder
 
-The rows of ``nouns.csv`` decide what is drawn and in which order. Every drawing is treated the same way: its
-transparent margin is trimmed, it is scaled until its longer side fills 62 of the 64 pixels of its cell, and it is
-centred there. A style that lacks a noun has an empty cell. The same inputs give the same bytes.
+The rows of ``nouns.csv`` decide what is drawn and in which order. Every drawing is treated the same
+way: its transparent margin is trimmed, it is scaled until its longer side fills 62 of the 64 pixels
+of its cell, and it is centred there. A style that lacks a noun has an empty cell. The same inputs
+give the same bytes.
 """
 
 import argparse
@@ -70,7 +73,9 @@ RENAMED = {  # names that the two oldest sets use for what has another name toda
 
 
 def fetch(package, version, sha256, cache):
-    """The opened archive of a pinned npm package; downloads it into ``cache`` unless it is there."""
+    """The opened archive of a pinned npm package; downloads it into ``cache`` unless it is
+    there.
+    """
     path = cache / f"{package.lstrip('@').replace('/', '-')}-{version}.tgz"
     if not path.exists():
         subprocess.run(["npm", "pack", "--silent", f"{package}@{version}"], cwd=cache, check=True)
@@ -87,12 +92,16 @@ def load(archive, member):
 
 
 def code(text):
-    """'1f6a3-200d-2640' from '1F6A3-200D-2640-FE0F': the code points without the variation selector."""
+    """'1f6a3-200d-2640' from '1F6A3-200D-2640-FE0F': the code points without the variation
+    selector.
+    """
     return "-".join(part for part in text.lower().split("-") if part != "fe0f")
 
 
 def icon(icons, names):
-    """(body, left, top, width, height) of the first of ``names`` in an Iconify set, or None. Aliases are followed."""
+    """(body, left, top, width, height) of the first of ``names`` in an Iconify set, or None.
+    Aliases are followed.
+    """
     for name in names:
         entry = icons["icons"].get(name) or icons["icons"].get(
             icons.get("aliases", {}).get(name, {}).get("parent")
@@ -111,11 +120,13 @@ def icon(icons, names):
 
 def render(view, drawing, pixels):
     body, left, top, width, height = drawing
-    inner = f'<svg x="{left}" y="{top}" width="{width}" height="{height}" viewBox="{left} {top} {width} {height}">'
+    frame = f'x="{left}" y="{top}" width="{width}" height="{height}"'
+    inner = f'<svg {frame} viewBox="{left} {top} {width} {height}">'
     x, y, side = view
     svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{pixels}" '
-        f'height="{pixels}" viewBox="{x} {y} {side} {side}">{inner}{body}</svg></svg>'
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'width="{pixels}" height="{pixels}" viewBox="{x} {y} {side} {side}">'
+        f"{inner}{body}</svg></svg>"
     )
     png = svg_to_bytes(svg_string=svg, width=pixels, height=pixels, skip_system_fonts=True)
     return Image.open(io.BytesIO(bytes(png))).convert("RGBA")

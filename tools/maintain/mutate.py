@@ -1,12 +1,13 @@
 """Break a module on purpose, one small change at a time, and see whether its tests notice.
 
     pip install mutmut==3.8.1
-    python tools/maintain/mutate.py attention transformer decoding metrics
+    python tools/maintain/mutate.py attention transformer decoding evaluation/captions
 
-For each module this copies the repository into a temporary folder, lets mutmut change ``mmcourse/MODULE.py`` there, and
-runs ``tests/test_MODULE.py`` against every change (a mutant). It prints the changes that no test noticed and the share
-of mutants that died. It exits with 1 when the share of a module is below ``--least``. A survivor is either a missing
-test or a change that makes no difference.
+For each module this copies the repository into a temporary folder, lets mutmut change
+``mmcourse/MODULE.py`` there, and runs ``tests/test_MODULE.py`` against every change (a mutant). It
+prints the changes that no test noticed and the share of mutants that died. It exits with 1 when the
+share of a module is below ``--least``. A survivor is either a missing test or a change that makes
+no difference.
 """
 
 import argparse
@@ -23,7 +24,9 @@ DEAD = ("killed", "timeout", "segfault", "suspicious", "caught by type check")
 
 
 def undecorated(source):
-    """Move the decorators of top-level functions to the end of the file: mutmut passes over decorated functions."""
+    """Move the decorators of top-level functions to the end of the file: mutmut passes over
+    decorated functions.
+    """
     lines, moved = source.splitlines(), []
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef) and node.decorator_list:
@@ -34,9 +37,18 @@ def undecorated(source):
     return "\n".join(lines + moved) + "\n"
 
 
+def tests_of(module):
+    """The tests of a module, as one string: tests/test_decoding*.py, or all of tests/evaluation."""
+    if "/" in module:
+        return f"tests/{module.partition('/')[0]}"
+    found = sorted((ROOT / "tests").glob(f"test_{module}*.py"))
+    return "\n    ".join(f"tests/{path.name}" for path in found)
+
+
 def mutate(module, folder):
     """Return the fate of every mutant of a module, by its name, and the diffs of the survivors."""
-    file, tests = f"mmcourse/{module}.py", f"tests/test_{module}.py"
+    file = f"mmcourse/{module}.py"
+    tests = tests_of(module)
     for name in ("mmcourse", "tests", "tools"):  # tests/conftest.py reads tools
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
@@ -56,7 +68,8 @@ def mutate(module, folder):
     )
     if run.returncode or not fates:
         raise SystemExit(
-            f"mutmut failed on {module}; do its tests pass?\n{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
+            f"mutmut failed on {module}; do its tests pass?\n"
+            f"{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
         )
     return fates, [mutmut("show", name).stdout for name, fate in fates.items() if fate not in DEAD]
 
@@ -74,10 +87,8 @@ def main():
             fates, survivors = mutate(module, Path(folder))
         print(*survivors, sep="\n")
         shares.append(1 - len(survivors) / len(fates))
-        print(
-            f"{module}: {len(fates) - len(survivors)} of {len(fates)} mutants died, {shares[-1]:.1%}",
-            flush=True,
-        )
+        dead = len(fates) - len(survivors)
+        print(f"{module}: {dead} of {len(fates)} mutants died, {shares[-1]:.1%}", flush=True)
     return int(min(shares) < options.least)
 
 

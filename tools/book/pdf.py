@@ -34,7 +34,8 @@ UNREADY = """() => [
   ...[...document.querySelectorAll(".math")]
     .filter(e => !e.querySelector("mjx-container")),
   ...document.querySelectorAll("mjx-merror")].map(e => e.textContent.trim()).concat(
-  [...document.fonts].filter(font => font.status == "error").map(font => `the font ${font.family}`))"""
+  [...document.fonts].filter(font => font.status == "error")
+    .map(font => `the font ${font.family}`))"""
 NUMBER = """pages => {
   for (const line of document.querySelectorAll("nav a"))
     line.querySelector("i").textContent = pages[line.hash.slice(1)];

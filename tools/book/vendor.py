@@ -27,7 +27,8 @@ ANYWIDGET = (
     "0.11.0",
     "b257c384632cd992e1758322ccaeeb6de8af7d57c0173efd462fc93041f9f5b6",
 )
-PACKAGES = [  # npm package, version, sha256 of its archive, folder, {file or pattern in it: its place there}
+# npm package, version, sha256 of its archive, folder, {file or pattern in it: its place there}
+PACKAGES = [
     (
         "mathjax",
         "3.2.2",

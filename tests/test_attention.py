@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmcourse.attention import MultiHeadAttention, scaled_dot_product_attention
+from mmcourse import attention
+from mmcourse.attention import MultiHeadAttention, fused_attention, scaled_dot_product_attention
 from tests.helpers import close, copy_attention, past, randomise, some
 
 SHAPES = [
@@ -119,32 +120,128 @@ def test_more_targets_than_sources_leave_the_first_targets_blind():
     assert weights[4].all()
 
 
-def test_dropout_drops_weights_and_scales_the_rest():
+def same_in_both(inputs, mask, causal, tolerance=1e-10):
+    """The kernel and the formula agree, in the output and in the gradients of all three inputs."""
+    formula = scaled_dot_product_attention(*inputs, mask, causal=causal)
+    fused = fused_attention(*inputs, mask, causal=causal)
+    assert fused.dtype == formula.dtype and fused.shape == formula.shape
+    assert fused.isfinite().all()
+    close(fused, formula, tolerance)
+    direction = torch.randn_like(formula)
+    ours = torch.autograd.grad(formula, inputs, direction)
+    theirs = torch.autograd.grad(fused, inputs, direction)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert other.isfinite().all()
+        close(other, mine, tolerance)
+
+
+def mask_of(kind, leading, T, S):
+    """A mask with blind rows where they can be: half of them, all sources of a row, or none."""
+    if "square" in kind:
+        return torch.rand(*leading, T, S) < 0.4
+    if "padding" in kind:
+        return torch.rand(*leading, 1, S) < 0.4
+    return None
+
+
+@pytest.mark.parametrize("kind", [*MASKS, "causal and square"])
+@pytest.mark.parametrize(("leading", "T", "S", "d_k", "d_v"), [*LEADING, ((2, 3), 6, 6, 5, 5)])
+def test_the_kernel_equals_the_formula(leading, T, S, d_k, d_v, kind):
+    for _ in range(5):
+        shapes = [(T, d_k), (S, d_k), (S, d_v)]
+        inputs = [torch.randn(*leading, *shape, requires_grad=True) for shape in shapes]
+        same_in_both(inputs, mask_of(kind, leading, T, S), "causal" in kind)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("T", "S"), [(1, 1), (1, 6), (6, 1), (4, 9), (9, 4), (300, 300), (3, 0)])
+def test_the_kernel_equals_the_formula_whatever_the_lengths(T, S, causal):
+    """The last target is level with the last source, where the kernel's own causal mask is not."""
+    inputs = [torch.randn(2, 2, n, 4, requires_grad=True) for n in (T, S, S)]
+    for mask in (None, torch.rand(2, 1, 1, S) < 0.5, torch.rand(T, S) < 0.5):
+        same_in_both(inputs, mask, causal)
+
+
+def test_a_row_that_may_look_nowhere_is_zero_in_the_kernel_too():
+    inputs = [torch.randn(2, 3, 4, 5, requires_grad=True) for _ in range(3)]
+    mask = torch.ones(2, 1, 4, 4, dtype=torch.bool)
+    mask[0, :, 1] = False
+    mask[1] = False
+    output = fused_attention(*inputs, mask)
+    assert not output[0, :, 1].any() and not output[1].any() and output[0, :, 0].all()
+    for gradient in torch.autograd.grad((output**3).sum(), inputs):
+        assert gradient.isfinite().all() and not gradient[1].any()
+
+
+def test_zeros_do_not_hang_on_what_the_kernel_does_with_blind_rows(monkeypatch):
+    """Some versions and devices answer a row that may look nowhere with NaN."""
+    kernel = F.scaled_dot_product_attention
+
+    def strict(query, key, value, mask=None, **options):
+        assert mask is None or mask.any(-1).all(), "the kernel is never given such a row"
+        return kernel(query, key, value, mask, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", strict)
+    inputs = [torch.randn(2, 3, 4, 5, requires_grad=True) for _ in range(3)]
+    for mask in (torch.zeros(4, 4, dtype=torch.bool), torch.rand(2, 1, 1, 4) < 0.3):
+        for causal in (False, True):
+            same_in_both(inputs, mask, causal)
+
+
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 6e-2), (torch.float16, 8e-3)]
+)
+def test_the_kernel_equals_the_formula_in_low_precision(dtype, tolerance, kind):
+    inputs = [torch.randn(2, 3, 5, 8, dtype=dtype, requires_grad=True) for _ in range(3)]
+    same_in_both(inputs, mask_of(kind, (2, 1), 5, 5), "causal" in kind, tolerance)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_kernel_drops_the_same_weights_from_the_same_seed(causal):
+    query, key, value = torch.randn(3, 2, 3, 50, 4)
+    weights = scaled_dot_product_attention(query, key, value, causal=causal, return_weights=True)[1]
+    torch.manual_seed(5)
+    dropped = F.dropout(weights, 0.2)
+    torch.manual_seed(5)
+    close(fused_attention(query, key, value, causal=causal, dropout=0.2), dropped @ value)
+
+
+def test_the_kernel_drops_weights_and_scales_the_rest():
     query, key = torch.randn(2, 3, 50, 4)
-    output, weights = scaled_dot_product_attention(
-        query, key, torch.eye(50), dropout=0.2, return_weights=True
-    )
-    close(weights.sum(-1), torch.ones(3, 50))
+    weights = scaled_dot_product_attention(query, key, torch.eye(50))
+    output = fused_attention(query, key, torch.eye(50).expand(3, -1, -1), dropout=0.2)
     kept = output != 0
     assert 0.77 < kept.double().mean() < 0.83
     close(output[kept], weights[kept] / 0.8)
 
 
+def test_the_kernel_never_holds_the_weights():
+    """8 heads of 2,048 x 2,048 weights are 128 MiB; the tensors that go in and out are 2 MiB each."""
+    query = torch.randn(1, 8, 2048, 32, dtype=torch.float32)
+    for causal in (False, True):
+        with torch.profiler.profile(profile_memory=True) as record:
+            fused_attention(query, query, query, causal=causal)
+        largest = max(event.self_cpu_memory_usage for event in record.events())
+        assert largest < 16 * 2**20
+
+
+@pytest.mark.parametrize("function", [scaled_dot_product_attention, fused_attention])
 @pytest.mark.parametrize(
     "mask", [torch.ones(3, 4), torch.ones(3, 4, dtype=torch.long), [[True] * 4] * 3, "causal"]
 )
-def test_a_mask_that_is_not_boolean_says_so(mask):
+def test_a_mask_that_is_not_boolean_says_so(mask, function):
     got = str(mask.dtype) if isinstance(mask, torch.Tensor) else type(mask).__name__
     with pytest.raises(TypeError, match=rf"torch\.bool tensor, True = may look, got .*{got}\. Try"):
-        scaled_dot_product_attention(torch.ones(3, 2), torch.ones(4, 2), torch.ones(4, 2), mask)
+        function(torch.ones(3, 2), torch.ones(4, 2), torch.ones(4, 2), mask)
 
 
+@pytest.mark.parametrize("function", [scaled_dot_product_attention, fused_attention])
 @pytest.mark.parametrize("shape", [(4, 3), (3,), (2, 3, 4), (3, 5), (0, 4)])
-def test_a_mask_of_the_wrong_shape_says_so(shape):
+def test_a_mask_of_the_wrong_shape_says_so(shape, function):
+    inputs = [torch.ones(n, 2) for n in (3, 4, 4)]
     with pytest.raises(ValueError) as error:
-        scaled_dot_product_attention(
-            *[torch.ones(n, 2) for n in (3, 4, 4)], torch.ones(shape, dtype=torch.bool)
-        )
+        function(*inputs, torch.ones(shape, dtype=torch.bool))
     assert "(..., T, S) = (3, 4)" in str(error.value) and f"got {shape}" in str(error.value)
     assert str(error.value).endswith("is passed as mask[:, None, None, :].")
 
@@ -180,7 +277,7 @@ def test_multi_head_attention_equals_torch(B, T, S, D, H, kind, bias):
     output, weights = ours(query, context, mask, causal="causal" in kind, return_weights=True)
     close(output, expected)
     close(weights, expected_weights)
-    assert torch.equal(ours(query, context, mask, causal="causal" in kind), output)
+    close(ours(query, context, mask, causal="causal" in kind), output)
     close(ours(query), theirs(query, query, query)[0])
     names = {f"{part}.weight" for part in ("query", "key", "value", "output")}
     assert set(ours.state_dict()) == names | (
@@ -209,8 +306,38 @@ def test_dropout_is_applied_in_training_only():
     torch.manual_seed(1)
     dropped = F.dropout(weights, 0.5) @ layer.value(x).view(2, 9, 2, 3).transpose(1, 2)
     close(output, layer.output(dropped.transpose(1, 2).reshape(2, 9, 6)))
+    torch.manual_seed(1)
+    close(layer(x), output)  # asked for or not, the same weights are dropped
     close(layer.eval()(x), layer(x))
+    close(layer(x, return_weights=True)[0], layer(x))
     close(weights.sum(-1), torch.ones(2, 2, 9))
+
+
+def test_weights_are_computed_only_for_whoever_asks(layer, monkeypatch):
+    def refuse(*inputs, **options):
+        raise AssertionError("nobody asked for weights")
+
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", refuse)
+    x = torch.randn(2, 5, 6)
+    layer(x, causal=True)
+    layer(x, x, some(2, 1, 1, 5), cache={})
+    with pytest.raises(AssertionError, match="nobody asked"):
+        layer(x, return_weights=True)
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_gradients_with_weights_and_without(layer, kind):
+    x = torch.randn(2, 5, 6, requires_grad=True)
+    mask = mask_of(kind, (2, 1), 5, 5)
+    tensors = [x, *layer.parameters()]
+    found = [
+        layer(x, mask=mask, causal="causal" in kind),
+        layer(x, mask=mask, causal="causal" in kind, return_weights=True)[0],
+    ]
+    direction = torch.randn_like(x)
+    gradients = [torch.autograd.grad(output, tensors, direction) for output in found]
+    for mine, other in zip(*gradients, strict=True):
+        close(mine, other)
 
 
 @pytest.fixture
@@ -312,3 +439,10 @@ def test_rows_that_share_a_cached_context(layer, rows):
     layer(x[::rows, :1], context, cache=cache)  # without a mask and weights it takes another way
     close(layer(x, context, cache=cache), layer(x, own[0]))
     assert len(cache["key"]) == 2
+
+
+def test_a_cached_context_of_other_rows_says_so(layer):
+    cache = {}
+    layer(torch.randn(2, 1, 6), torch.randn(2, 5, 6), cache=cache)
+    with pytest.raises(ValueError, match="the 2 rows of the cached context .* got 3. Reorder the"):
+        layer(torch.randn(3, 1, 6), torch.randn(3, 5, 6), cache=cache)

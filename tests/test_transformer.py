@@ -158,7 +158,7 @@ def test_layers_are_pre_norm_four_times_as_wide_and_without_dropout_unless_told(
 @pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize("decoder", [False, True])
 def test_dropout_falls_where_torch_drops(decoder, norm_first):
-    """From one seed both draw the same numbers in the same order, so every dropout must be in its place."""
+    """From one seed both draw the same numbers, so every dropout must be in its place."""
     kinds = (
         (nn.TransformerDecoderLayer, DecoderLayer)
         if decoder
@@ -336,7 +336,7 @@ def test_reorder_continues_other_rows(decoder):
 
 @pytest.mark.parametrize(("B", "T", "S", "D", "H", "hidden"), SHAPES)
 def test_float32_is_close_enough(B, T, S, D, H, hidden):
-    """The other tests compute in float64, where agreement proves the formula; this is what a model computes in."""
+    """The other tests compute in float64, where agreement proves the formula; models do not."""
     torch.set_default_dtype(torch.float32)
     x, memory = torch.randn(B, T, D), torch.randn(B, S, D)
     attention, encoder, decoder = (

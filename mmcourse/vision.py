@@ -1,6 +1,7 @@
 """Vision: from pixels to a row of tokens that attention can look at.
 
-Shapes: B batch, H and W height and width of the picture, N patches or cells of a grid, D width of a token.
+Shapes: B batch, H and W height and width of the picture, N patches or cells of a grid, D width of a
+token.
 """
 
 import numpy as np
@@ -11,28 +12,33 @@ from mmcourse.transformer import Encoder
 
 
 def to_pixels(images):
-    """Turn uint8 pictures ``(B, H, W, 3)``, array or tensor, into a float tensor ``(B, 3, H, W)`` in [-1, 1].
+    """Turn uint8 pictures ``(B, H, W, 3)`` into a float tensor ``(B, 3, H, W)`` in [-1, 1].
 
-    Raises a TypeError when the pictures are not uint8, a ValueError when they have another shape.
+    ``images`` is an array, a tensor or a list of arrays. Raises a TypeError when the pictures are
+    not uint8, a ValueError when they have another shape.
     """
-    images = images if isinstance(images, torch.Tensor) else torch.tensor(np.asarray(images))
+    if not isinstance(images, torch.Tensor):
+        images = torch.tensor(np.asarray(images))
     if images.dtype != torch.uint8:
         raise TypeError(
-            f"images must be uint8, values 0 to 255, got {images.dtype}. Try (255 * x).astype('uint8')."
+            f"images must be uint8, values 0 to 255, got {images.dtype}. "
+            "Try (255 * x).astype('uint8')."
         )
     if images.dim() != 4 or images.shape[-1] != 3:
         raise ValueError(
             f"images must be (B, H, W, 3), got {tuple(images.shape)}. "
             "Pass one picture as image[None], and a grey or transparent one converted to RGB."
         )
-    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels = images.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
+    return pixels / 127.5 - 1
 
 
 class PatchEmbedding(nn.Module):
-    """Cut a square picture into square patches and project each: ``(B, channels, H, W)`` to ``(B, N, D)``, row by row.
+    """Cut a square picture into square patches and project each, row by row.
 
-    A convolution whose stride is its width is one linear map of every patch (Dosovitskiy et al. 2021, equation 1).
-    ``patch`` must divide ``image_size`` (ValueError otherwise); both are in pixels.
+    Maps ``(B, channels, H, W)`` to ``(B, N, D)``. A convolution whose stride is its width is one
+    linear map of every patch (Dosovitskiy et al. 2021, equation 1). ``patch`` must divide
+    ``image_size`` (ValueError otherwise); both are in pixels.
     """
 
     def __init__(self, image_size, patch, width, channels=3):
@@ -41,23 +47,25 @@ class PatchEmbedding(nn.Module):
             raise ValueError(
                 f"patch must divide image_size, got patch {patch} and image_size {image_size}."
             )
-        self.shape, self.patches = (channels, image_size, image_size), (image_size // patch) ** 2
+        self.shape = (channels, image_size, image_size)
+        self.patches = (image_size // patch) ** 2
         self.projection = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
 
     def forward(self, images):
         if images.shape[1:] != self.shape:
+            expected = ", ".join(map(str, self.shape))
             raise ValueError(
-                f"images must be (B, {str(self.shape)[1:]}, got {tuple(images.shape)}. Resize them first."
+                f"images must be (B, {expected}), got {tuple(images.shape)}. Resize them first."
             )
-        return (
-            self.projection(images).flatten(2).transpose(1, 2)
-        )  # (B, D, rows, columns) to (B, N, D)
+        grid = self.projection(images)  # (B, D, rows, columns)
+        return as_tokens(grid)
 
 
 class VisionTransformer(nn.Module):
-    """ViT (Dosovitskiy et al. 2021): patches, a class token before them, learned positions, an encoder.
+    """ViT (Dosovitskiy et al. 2021): patches, a class token before them, positions, an encoder.
 
-    Maps ``(B, channels, H, W)`` to ``(B, 1 + N, D)`` as ``transformers.ViTModel`` does: the norms' epsilon is 1e-12.
+    Maps ``(B, channels, H, W)`` to ``(B, 1 + N, D)`` as ``transformers.ViTModel`` does. The
+    positions are learned; the norms' epsilon is 1e-12.
     """
 
     def __init__(
@@ -72,27 +80,29 @@ class VisionTransformer(nn.Module):
         self.encoder = Encoder(layers, width, heads, hidden, dropout, eps=1e-12)
 
     def forward(self, images, *, return_weights=False):
-        """Encode ``images``; with ``return_weights`` also return the weights ``(B, layers, H, 1 + N, 1 + N)``."""
-        x = self.patches(images)
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], 1) + self.positions
-        return self.encoder(self.dropout(x), return_weights=return_weights)
+        """Encode ``images``; with ``return_weights`` also ``(B, layers, H, 1 + N, 1 + N)``."""
+        patches = self.patches(images)  # (B, N, D)
+        class_token = self.class_token.expand(len(images), -1, -1)  # (B, 1, D)
+        x = torch.cat([class_token, patches], 1)  # (B, 1 + N, D)
+        x = self.dropout(x + self.positions)
+        return self.encoder(x, return_weights=return_weights)
 
 
 class ResidualBlock(nn.Module):
-    """``x + conv(act(norm(conv(act(norm(x))))))``: two 3 x 3 convolutions that learn a change (He et al. 2016)."""
+    """``x + conv(act(norm(conv(act(norm(x))))))``: two 3 x 3 convolutions that learn a change.
+
+    He et al. 2016, with group norm: ``(B, channels, H, W)`` to the same.
+    """
 
     def __init__(self, channels):
         super().__init__()
         self.change = nn.Sequential(
-            *(
-                layer
-                for _ in range(2)
-                for layer in (
-                    nn.GroupNorm(8, channels),
-                    nn.GELU(),
-                    nn.Conv2d(channels, channels, 3, padding=1),
-                )
-            )
+            nn.GroupNorm(8, channels),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(8, channels),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
         )
 
     def forward(self, x):
@@ -100,32 +110,37 @@ class ResidualBlock(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """A small residual network whose last grid becomes tokens: ``(B, 3, H, W)`` to ``(B, N, D)``, row by row.
+    """A small residual network whose last grid becomes tokens, row by row.
 
-    Every stage halves the height and the width and ends with its number of ``blocks``, so N is ``H * W / 4 ** stages``.
-    ValueError unless ``channels`` and ``blocks`` are equally long, and H and W multiples of ``2 ** stages``.
+    Maps ``(B, 3, H, W)`` to ``(B, N, D)``. Every stage halves the height and the width and ends
+    with its number of ``blocks``, so N is ``H * W / 4 ** stages``. ValueError unless ``channels``
+    and ``blocks`` are equally long, and H and W multiples of ``2 ** stages``.
     """
 
     def __init__(self, width, channels=(32, 64, 128), blocks=(0, 1, 2)):
         super().__init__()
-        stages, self.stride = [], 2 ** len(channels)
-        for before, after, depth in zip((3, *channels[:-1]), channels, blocks, strict=True):
-            stages += [
-                nn.Conv2d(
-                    before,
-                    after,
-                    5 if before == 3 else 3,
-                    stride=2,
-                    padding=2 if before == 3 else 1,
-                )
-            ]
-            stages += [ResidualBlock(after) for _ in range(depth)]
-        self.stages = nn.Sequential(*stages, nn.GroupNorm(8, channels[-1]), nn.GELU())
-        self.projection = nn.Linear(channels[-1], width)
+        self.stride = 2 ** len(channels)
+        layers = []
+        before = 3  # the colours
+        for after, depth in zip(channels, blocks, strict=True):
+            kernel = 5 if before == 3 else 3
+            layers.append(nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2))
+            for _ in range(depth):
+                layers.append(ResidualBlock(after))
+            before = after
+        self.stages = nn.Sequential(*layers, nn.GroupNorm(8, before), nn.GELU())
+        self.projection = nn.Linear(before, width)
 
     def forward(self, images):
-        if images.shape[-1] % self.stride or images.shape[-2] % self.stride:
+        height, width = images.shape[-2:]
+        if height % self.stride or width % self.stride:
             raise ValueError(
-                f"height and width must be multiples of {self.stride}, got {tuple(images.shape[-2:])}."
+                f"height and width must be multiples of {self.stride}, got {(height, width)}."
             )
-        return self.projection(self.stages(images).flatten(2).transpose(1, 2))
+        grid = self.stages(images)  # (B, channels, rows, columns)
+        return self.projection(as_tokens(grid))
+
+
+def as_tokens(grid):
+    """Read a grid ``(B, C, rows, columns)`` row by row: ``(B, N, C)``."""
+    return grid.flatten(2).transpose(1, 2)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmcourse.attention import MultiHeadAttention, scaled_dot_product_attention
+from mmcourse.attention import MultiHeadAttention, fused_attention, scaled_dot_product_attention
 from tests.helpers import close, copy_attention, past, randomise, some
 
 SHAPES = [
@@ -60,8 +60,9 @@ def test_equals_torch(leading, T, S, d_k, d_v, kind):
     )
     close(ours, theirs)
     close(weights @ inputs[2], theirs)
-    for mine, other in zip(torch.autograd.grad(ours.square().sum(), inputs),
-                           torch.autograd.grad(theirs.square().sum(), inputs), strict=True):  # fmt: skip
+    gradients = torch.autograd.grad(ours.square().sum(), inputs)
+    expected = torch.autograd.grad(theirs.square().sum(), inputs)
+    for mine, other in zip(gradients, expected, strict=True):
         close(mine, other.nan_to_num())
     assert torch.equal(scaled_dot_product_attention(*inputs, mask, causal="causal" in kind), ours)
 
@@ -79,8 +80,8 @@ def test_equals_torch_in_low_precision(dtype):
 
 def test_causal_without_a_mask_is_torch_is_causal():
     query, key, value = torch.randn(3, 2, 5, 3)
-    close(scaled_dot_product_attention(query, key, value, causal=True),
-          F.scaled_dot_product_attention(query, key, value, is_causal=True))  # fmt: skip
+    theirs = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    close(scaled_dot_product_attention(query, key, value, causal=True), theirs)
 
 
 def test_the_lowest_visible_score_still_wins_over_a_hidden_one():
@@ -119,38 +120,28 @@ def test_more_targets_than_sources_leave_the_first_targets_blind():
     assert weights[4].all()
 
 
-def test_dropout_drops_weights_and_scales_the_rest():
-    query, key = torch.randn(2, 3, 50, 4)
-    output, weights = scaled_dot_product_attention(
-        query, key, torch.eye(50), dropout=0.2, return_weights=True
-    )
-    close(weights.sum(-1), torch.ones(3, 50))
-    kept = output != 0
-    assert 0.77 < kept.double().mean() < 0.83
-    close(output[kept], weights[kept] / 0.8)
-
-
+@pytest.mark.parametrize("function", [scaled_dot_product_attention, fused_attention])
 @pytest.mark.parametrize(
     "mask", [torch.ones(3, 4), torch.ones(3, 4, dtype=torch.long), [[True] * 4] * 3, "causal"]
 )
-def test_a_mask_that_is_not_boolean_says_so(mask):
+def test_a_mask_that_is_not_boolean_says_so(mask, function):
     got = str(mask.dtype) if isinstance(mask, torch.Tensor) else type(mask).__name__
     with pytest.raises(TypeError, match=rf"torch\.bool tensor, True = may look, got .*{got}\. Try"):
-        scaled_dot_product_attention(torch.ones(3, 2), torch.ones(4, 2), torch.ones(4, 2), mask)
+        function(torch.ones(3, 2), torch.ones(4, 2), torch.ones(4, 2), mask)
 
 
+@pytest.mark.parametrize("function", [scaled_dot_product_attention, fused_attention])
 @pytest.mark.parametrize("shape", [(4, 3), (3,), (2, 3, 4), (3, 5), (0, 4)])
-def test_a_mask_of_the_wrong_shape_says_so(shape):
+def test_a_mask_of_the_wrong_shape_says_so(shape, function):
+    inputs = [torch.ones(n, 2) for n in (3, 4, 4)]
     with pytest.raises(ValueError) as error:
-        scaled_dot_product_attention(
-            *[torch.ones(n, 2) for n in (3, 4, 4)], torch.ones(shape, dtype=torch.bool)
-        )
+        function(*inputs, torch.ones(shape, dtype=torch.bool))
     assert "(..., T, S) = (3, 4)" in str(error.value) and f"got {shape}" in str(error.value)
     assert str(error.value).endswith("is passed as mask[:, None, None, :].")
 
 
 def masks_for(kind, B, T, S, H):
-    """Our mask, torch's attn_mask and torch's key_padding_mask (in torch's two, True = may not look)."""
+    """Our mask, then torch's attn_mask and key_padding_mask, in which True = may not look."""
     if kind == "square":
         mask = some(B, H, T, S)
         return mask, ~mask.flatten(0, 1), None
@@ -175,12 +166,14 @@ def test_multi_head_attention_equals_torch(B, T, S, D, H, kind, bias):
     mask, attn_mask, padding = masks_for(kind, B, T, S, H)
     if kind == "causal and padding":
         padding[:, 0], mask[..., 0] = False, True
-    expected, expected_weights = theirs(query, context, context, attn_mask=attn_mask, key_padding_mask=padding,
-                                        average_attn_weights=False)  # fmt: skip
+    masks = {"attn_mask": attn_mask, "key_padding_mask": padding}
+    expected, expected_weights = theirs(
+        query, context, context, average_attn_weights=False, **masks
+    )
     output, weights = ours(query, context, mask, causal="causal" in kind, return_weights=True)
     close(output, expected)
     close(weights, expected_weights)
-    assert torch.equal(ours(query, context, mask, causal="causal" in kind), output)
+    close(ours(query, context, mask, causal="causal" in kind), output)
     close(ours(query), theirs(query, query, query)[0])
     names = {f"{part}.weight" for part in ("query", "key", "value", "output")}
     assert set(ours.state_dict()) == names | (
@@ -209,7 +202,10 @@ def test_dropout_is_applied_in_training_only():
     torch.manual_seed(1)
     dropped = F.dropout(weights, 0.5) @ layer.value(x).view(2, 9, 2, 3).transpose(1, 2)
     close(output, layer.output(dropped.transpose(1, 2).reshape(2, 9, 6)))
+    torch.manual_seed(1)
+    close(layer(x), output)  # asked for or not, the same weights are dropped
     close(layer.eval()(x), layer(x))
+    close(layer(x, return_weights=True)[0], layer(x))
     close(weights.sum(-1), torch.ones(2, 2, 9))
 
 
@@ -312,3 +308,10 @@ def test_rows_that_share_a_cached_context(layer, rows):
     layer(x[::rows, :1], context, cache=cache)  # without a mask and weights it takes another way
     close(layer(x, context, cache=cache), layer(x, own[0]))
     assert len(cache["key"]) == 2
+
+
+def test_a_cached_context_of_other_rows_says_so(layer):
+    cache = {}
+    layer(torch.randn(2, 1, 6), torch.randn(2, 5, 6), cache=cache)
+    with pytest.raises(ValueError, match="the 2 rows of the cached context .* got 3. Reorder the"):
+        layer(torch.randn(3, 1, 6), torch.randn(3, 5, 6), cache=cache)

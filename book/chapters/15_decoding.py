@@ -212,12 +212,21 @@ for name, found in (("greedy", one), ("beam 2", two_beams)):
 # Greedy search and sampling share one loop. A row that has ended leaves the batch, so a short sentence does not wait for a long one:
 
 # %% tags=["remove-input"]
-show_source(decoding._write)
+show_source(decoding.write_token_by_token)
 
 # %% [markdown]
-# Beam search does for all pictures at once what our lists do for one. `extended` holds all continuations of all beams; `topk` chooses
-# among them; `parent` says which beam a chosen one continues, and `reorder` puts the cache's rows into that order. One
+# Beam search calls the model for all pictures at once. For each picture a `Search` does what our lists do. One
 # more row follows greedy's path, so that the result is never worse than greedy's.
+
+# %% tags=["remove-input"]
+show_source(decoding.Search)
+
+# %% [markdown]
+# `extended` holds all continuations of all beams; `topk` chooses among them; `parent` says which beam a chosen one continues, and
+# `reorder` puts the cache's rows into that order.
+
+# %% tags=["remove-input"]
+show_source(decoding.advance)
 
 # %% tags=["remove-input"]
 show_source(decoding.beam_search)
@@ -579,6 +588,7 @@ for name, (share, each) in loops.items():
 # keys and values of the memory. The rest is attention itself. The first line grows with $T^3$, the second with $T^2$. PyTorch can count:
 
 # %% tags=["nbval-check-output"]
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmcourse.transformer import DecoderLayer
@@ -594,10 +604,11 @@ def cost(T, S, D):
 
 layer = DecoderLayer(24, 3).eval().requires_grad_(False)
 x, memory = torch.randn(1, 7, 24), torch.randn(1, 5, 24)
-with FlopCounterMode(display=False) as again:
+# The counter does not see into PyTorch's fused kernel, so both take the plain one.
+with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as again:
     for t in range(1, 8):
         layer(x[:, :t], memory)
-with FlopCounterMode(display=False) as cached:
+with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as cached:
     cache = {}
     for t in range(7):
         layer(x[:, t:t + 1], memory, cache=cache)
@@ -850,18 +861,18 @@ for beams in (1, 2, 3, 5, 10):
 from mmcourse.transformer import reorder
 
 
-def repeat_only(cache, index, memory=None):
+def repeat_only(cache, rows, *, shared=None):
     """The mistake: rows are repeated at the first step, and stay where they are at all others."""
     if not cache.get("repeated"):
         cache["repeated"] = True
-        reorder(cache, index, memory)
+        reorder(cache, rows, shared=shared)
 
 
 # %%
 damage = {}
 for name, function in (("reordered", reorder), ("not reordered", repeat_only)):
     told = []
-    with patch.object(decoding, "reorder", function):  # one picture at a time, so none leaves
+    with patch.object(decoding.beams, "reorder", function):  # one picture at a time, so none leaves
         for memory in memories[:60].split(1):
             (text,), (claimed,) = write(decoding.beam_search, memory)
             told.append((text, claimed, true_log_prob(memory, text)))

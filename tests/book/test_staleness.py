@@ -138,4 +138,4 @@ def test_old_script_of_a_figure_is_found_and_replaced():
 
 
 def test_the_source_of_a_decorated_function_is_its_own():
-    assert show_source(beam_search).data.startswith("`mmcourse/decoding.py`")
+    assert show_source(beam_search).data.startswith("`mmcourse/decoding/beams.py`")

@@ -28,6 +28,9 @@ FREE = {"step", "accumulate", "log_every", "evaluate_every", "save_every", "work
 #: What AdamW keeps for each parameter.
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
+#: What :mod:`mmcourse.weights` adds to the settings of a model when it saves it.
+SAVED_WITH = ("class", "sha256")
+
 BLANK = "0" * 64  # what stands in place of a checksum while it is computed
 SEAL = re.compile(rb'"checksum":"([0-9a-f]{64})"')
 AGAIN = "restore it from a copy, or start a fresh run"
@@ -47,7 +50,7 @@ def facts_of(model, config):
 
 
 def model_settings(model):
-    """What ``config.json`` says of a model, empty if it has no such file.
+    """What the model was made with, as ``config.json`` has it; empty if there is no such file.
 
     Raises ValueError when that is too little to make the model again.
     """
@@ -56,16 +59,17 @@ def model_settings(model):
     settings = model._hub_mixin_config or {}
     if is_dataclass(settings):
         return asdict(settings)
-    for name, parameter in inspect.signature(type(model)).parameters.items():
-        is_needed = parameter.default is parameter.empty
-        is_named = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        if is_needed and is_named and name not in settings:
+    arguments = list(inspect.signature(type(model).__init__).parameters.values())[1:]  # no self
+    for argument in arguments:
+        is_needed = argument.default is argument.empty
+        is_named = argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+        if is_needed and is_named and argument.name not in settings:
             raise ValueError(
-                f"config.json cannot hold {name!r} of {type(model).__name__}, so nobody could load "
-                "the model again: pass a list, a text or a plain number instead of a set, a "
-                "generator, an array, a NumPy number or a Path"
+                f"config.json cannot hold {argument.name!r} of {type(model).__name__}, so nobody "
+                "could load the model again: pass a list, a text or a plain number instead of a "
+                "set, a generator, an array, a NumPy number or a Path"
             )
-    return settings
+    return {name: value for name, value in settings.items() if name not in SAVED_WITH}
 
 
 def save(folder, model, optimizer, history, facts):

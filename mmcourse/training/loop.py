@@ -34,15 +34,21 @@ def train(
         count: ``count(batch)`` is over how many things ``loss`` is a mean, a number for each term;
             the samples if None. Without it, a mean over words weighs the words of a piece of a
             batch by its samples.
-        evaluate: ``evaluate(model)`` is a dict of floats for the log, called in evaluation mode
+        evaluate: ``evaluate(model)`` is a dict of numbers for the log, called in evaluation mode
             without gradients, by process 0 while the others wait.
         resume: True goes on from the checkpoint, False starts fresh, None goes on if there is one.
             The number of processes may be another one than before.
 
-    Raises KeyboardInterrupt after the step in which Ctrl-C came; FloatingPointError when a loss or
-    gradient is infinite or NaN; MemoryError when the device has too little; OSError when the folder
-    cannot be written; FileNotFoundError or ValueError when the checkpoint to go on from is missing,
-    cut off or of another configuration. In each case the last checkpoint stays whole.
+    A run saves every ``config.save_every`` steps and every 100 seconds; it may be started outside
+    the main thread.
+
+    Raises KeyboardInterrupt after the step in which Ctrl-C or SIGTERM came, which only the main
+    thread hears; FloatingPointError when a loss or gradient is infinite or NaN; MemoryError when
+    the device has too little; OSError when the folder cannot be written, and its kind
+    BlockingIOError when another run is training there; FileNotFoundError or ValueError when the
+    checkpoint to go on from is missing, damaged or of another configuration; ValueError when there
+    are no samples, when ``config.json`` cannot hold what the model was made with, and when
+    ``evaluate`` returns anything but numbers. In each case the last checkpoint stays whole.
     """
     accelerator = start_accelerator(config.mixed_precision)
     pieces = Pieces(dataset, config, accelerator, collate, count)

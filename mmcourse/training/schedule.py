@@ -23,8 +23,9 @@ class TrainingConfig:
     ``accumulate`` pieces each. At each of the steps ``restarts`` the rate starts again, from half
     of where it started before. ``mixed_precision`` is ``"no"`` or ``"bf16"``. ``log_every``,
     ``evaluate_every`` and ``save_every`` are in steps; the last step is always logged, evaluated
-    and saved, and 0 means only that one. ``workers`` prepare samples, in each process.
-    Numbers of NumPy and PyTorch become Python's, since a checkpoint cannot hold others.
+    and saved, and 0 means only that one. A run also saves every 100 seconds. ``workers`` prepare
+    samples, in each process. Numbers of NumPy and PyTorch become Python's, since a checkpoint
+    cannot hold others.
 
     Raises ValueError for a setting that is out of range.
     """

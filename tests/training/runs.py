@@ -21,7 +21,7 @@ from safetensors import safe_open
 from torch import nn
 
 import mmcourse
-from mmcourse.captioning import Captioner
+from mmcourse.captioning import SceneCaptioner
 from mmcourse.data import Practice
 from mmcourse.data.language import vocabulary
 from mmcourse.training import CHECKPOINT, TrainingConfig, checkpoint, loop, read_log, train
@@ -150,7 +150,7 @@ def branched():
 
 def captioner():
     torch.manual_seed(0)
-    return Captioner(
+    return SceneCaptioner(
         vocabulary(), width=8, heads=2, decoder_layers=1, channels=[8, 8, 8], blocks=[0, 0, 0]
     )
 
@@ -198,7 +198,7 @@ def train_captioner(folder, **changes):
         folder,
         model,
         Practice(),
-        objective=Captioner.terms,
+        objective=SceneCaptioner.terms,
         collate=model.collate,
         count=model.counts,
         **settings | changes,

@@ -14,8 +14,9 @@ of dropout, which are seeded with the number of the piece too (so two processes 
 ``accumulate=2`` in one), and layers that mix samples, such as batch normalisation.
 """
 
-from mmcourse.training.checkpoint import CHECKPOINT, LOG, read_log, write_whole
+from mmcourse.training.checkpoint import CHECKPOINT
 from mmcourse.training.distributed import cut
+from mmcourse.training.folder import LOG, read_log, write_whole
 from mmcourse.training.interruptions import memory_advice
 from mmcourse.training.loop import train
 from mmcourse.training.schedule import (

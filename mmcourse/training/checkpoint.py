@@ -1,69 +1,39 @@
-"""The files of a run: a checkpoint that is whole or not there, the log, and what
-``from_pretrained`` reads.
+"""The checkpoint: everything that the next step depends on, in one file.
 
 ``checkpoint.safetensors`` holds the weights (``model.NAME``), AdamW's moments
-(``optimizer.INDEX.NAME``), the loss and the gradient norm of each step (``history``) and, in its
-metadata, the **facts**: how many steps are done, and everything that must be the same for the run
-to go on.
+(``optimizer.INDEX.NAME``), and the loss and the gradient norm of each step (``history``). Its
+metadata has the **facts**, which are the number of steps done and everything that must be the same
+for the run to go on, and a checksum of the whole file.
 """
 
+import hashlib
+import inspect
 import json
-import os
+import re
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
 import safetensors.torch
-from safetensors import SafetensorError, safe_open
+import torch
+from safetensors import SafetensorError
+
+from mmcourse.training.folder import unwritten, write_whole
 
 CHECKPOINT = "checkpoint.safetensors"
-LOG = "log.jsonl"
 
 #: Facts that may differ from those of a checkpoint.
 FREE = {"step", "accumulate", "log_every", "evaluate_every", "save_every", "workers"}
 
+#: What AdamW keeps for each parameter.
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
-def write_whole(path, data):
-    """Write bytes to ``path`` whole or not at all: to a file beside it, through to the disk, then
-    renamed.
+#: What :mod:`mmcourse.weights` adds to the settings of a model when it saves it.
+SAVED_WITH = ("class", "sha256")
 
-    Raises OSError when that fails. What was at ``path`` is still there then.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise unwritten(path, error.strerror) from error
-
-
-def unwritten(path, reason):
-    """The OSError of a file that could not be written."""
-    return OSError(
-        f"could not write {path} ({reason}). What was saved before is whole: make room on the "
-        "disk, then start the same run again to go on"
-    )
-
-
-def read_log(folder):
-    """Rows of ``log.jsonl``, empty where there is none.
-
-    A row is a dict of ``step``, ``loss``, ``gradient_norm``, ``learning_rate`` and the evaluation.
-    """
-    path = Path(folder) / LOG
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def write_log(folder, rows):
-    """Write the rows of a log, a line each."""
-    lines = [json.dumps(row) + "\n" for row in rows]
-    write_whole(folder / LOG, "".join(lines).encode())
+BLANK = "0" * 64  # what stands in place of a checksum while it is computed
+SEAL = re.compile(rb'"checksum":"([0-9a-f]{64})"')
+AGAIN = "restore it from a copy, or start a fresh run"
 
 
 def facts_of(model, config):
@@ -72,12 +42,34 @@ def facts_of(model, config):
     These are its settings, those of the model, and the shapes of the model's tensors.
     """
     facts = asdict(config)
-    settings = getattr(model, "_hub_mixin_config", None) or {}
-    for name, value in settings.items():
+    for name, value in model_settings(model).items():
         facts[f"model.{name}"] = value
     for name, tensor in model.state_dict().items():
         facts[f"the shape of {name}"] = list(tensor.shape)
     return json.loads(json.dumps(facts))  # as they come back from a file: no tuples
+
+
+def model_settings(model):
+    """What the model was made with, as ``config.json`` has it; empty if there is no such file.
+
+    Raises ValueError when that is too little to make the model again.
+    """
+    if not hasattr(model, "_hub_mixin_config"):
+        return {}
+    settings = model._hub_mixin_config or {}
+    if is_dataclass(settings):
+        return asdict(settings)
+    arguments = list(inspect.signature(type(model).__init__).parameters.values())[1:]  # no self
+    for argument in arguments:
+        is_needed = argument.default is argument.empty
+        is_named = argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+        if is_needed and is_named and argument.name not in settings:
+            raise ValueError(
+                f"config.json cannot hold {argument.name!r} of {type(model).__name__}, so nobody "
+                "could load the model again: pass a list, a text or a plain number instead of a "
+                "set, a generator, an array, a NumPy number or a Path"
+            )
+    return {name: value for name, value in settings.items() if name not in SAVED_WITH}
 
 
 def save(folder, model, optimizer, history, facts):
@@ -90,8 +82,8 @@ def save(folder, model, optimizer, history, facts):
             tensors[f"optimizer.{index}.{name}"] = tensor
     for name, tensor in tensors.items():
         tensors[name] = tensor.detach().cpu().clone().contiguous()  # tied weights share no memory
-    data = safetensors.torch.save(tensors, {"facts": json.dumps(facts)})
-    write_whole(folder / CHECKPOINT, data)
+    metadata = {"facts": json.dumps(facts), "checksum": BLANK}
+    write_whole(folder / CHECKPOINT, seal(safetensors.torch.save(tensors, metadata)))
     if hasattr(model, "save_pretrained"):
         export(folder, model)
 
@@ -107,12 +99,28 @@ def export(folder, model):
             write_whole(folder / file.name, file.read_bytes())
 
 
-def restore(folder, model, optimizer, facts):
-    """Load the checkpoint into model and optimiser; return the number of steps done, and their
-    history.
+def seal(data):
+    """Put the SHA-256 of a file into its place in the file, where ``BLANK`` stands."""
+    checksum = hashlib.sha256(data).hexdigest()
+    return data.replace(f'"checksum":"{BLANK}"'.encode(), f'"checksum":"{checksum}"'.encode(), 1)
 
-    Raises FileNotFoundError when there is none, and ValueError when it is cut off or of another
-    configuration.
+
+def is_sealed(data):
+    """Whether a file has a checksum; ValueError if it has one and is not what it was."""
+    found = SEAL.search(data)
+    if found is None:
+        return False
+    blank = data[: found.start(1)] + BLANK.encode() + data[found.end(1) :]
+    if hashlib.sha256(blank).hexdigest() != found.group(1).decode():
+        raise ValueError("its checksum is of other bytes")
+    return True
+
+
+def restore(folder, model, optimizer, facts):
+    """Load the checkpoint into model and optimiser; return the number of steps done, and history.
+
+    Raises FileNotFoundError when there is none, and ValueError when it is damaged or of another
+    configuration. Nothing is loaded then.
     """
     saved, tensors = read_checkpoint(folder)
     for name in sorted((facts.keys() | saved.keys()) - FREE):
@@ -124,6 +132,9 @@ def restore(folder, model, optimizer, facts):
                 f"there and {here!s:.80} here. Use the same, or another folder, or start a fresh "
                 "run"
             )
+    problem = problem_of(saved["step"], tensors, model, optimizer, facts["steps"])
+    if problem:
+        raise ValueError(f"{folder / CHECKPOINT} cannot be gone on from: {problem}; {AGAIN}")
     moments = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):
@@ -135,19 +146,56 @@ def restore(folder, model, optimizer, facts):
 
 
 def read_checkpoint(folder):
-    """The facts and the tensors of a checkpoint."""
+    """The facts and the tensors of a checkpoint, whose checksum is right.
+
+    Checkpoints that were written before there were checksums have none, and are taken as they are.
+    """
     path = folder / CHECKPOINT
     if not path.is_file():
         raise FileNotFoundError(
             f"expected a checkpoint at {path}, found none: check the folder, or start a fresh run"
         )
+    data = path.read_bytes()
     try:
-        with safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["facts"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError) as error:
+        sealed = is_sealed(data)
+        tensors = safetensors.torch.load(data)
+        end = 8 + int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8:end])["__metadata__"]
+        if not sealed and metadata.keys() != {"facts"}:
+            raise ValueError("it has neither a checksum nor the facts of a run alone")
+        facts = json.loads(metadata["facts"])
+        facts["step"]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"expected a whole checkpoint, but {path} ({path.stat().st_size} bytes) is cut off or "
-            f"of another kind ({error}): restore it from a copy, or start a fresh run"
+            f"expected a whole checkpoint, but {path} ({len(data)} bytes) is cut off, damaged or "
+            f"of another kind ({error}): {AGAIN}"
         ) from error
     return facts, tensors
+
+
+def problem_of(step, tensors, model, optimizer, steps):
+    """What is wrong with the number of steps or with a tensor, in words; None if nothing is."""
+    if type(step) is not int or not 0 <= step <= steps:
+        return f"{step!r} steps are done there, expected a whole number from 0 to {steps}"
+    expected = {"history": torch.zeros(steps, 2)}
+    for name, tensor in model.state_dict().items():
+        expected[f"model.{name}"] = tensor
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, parameter in enumerate(parameters):
+        names = [f"optimizer.{index}.{name}" for name in MOMENTS]
+        if tensors.keys() & set(names):  # a parameter that was never used has none
+            count = torch.zeros((), dtype=torch.float32)
+            expected |= dict(zip(names, (count, parameter, parameter), strict=True))
+    for name in sorted(expected.keys() | tensors.keys()):
+        here = kind_of(expected.get(name))
+        there = kind_of(tensors.get(name))
+        if here != there:
+            return f"{name} is {there} there, expected {here}"
+    return None
+
+
+def kind_of(tensor):
+    """Shape and type of a tensor in words."""
+    if tensor is None:
+        return "absent"
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {list(tensor.shape)}"

@@ -1,28 +1,43 @@
-"""What ends a run early, and what it says then: Ctrl-C, and too little memory."""
+"""What ends a run early, and what it says then: Ctrl-C, SIGTERM, and too little memory."""
 
 import re
 import signal
+import threading
 from contextlib import contextmanager
 
 
 class Interrupt:
-    """Within ``with``, the first Ctrl-C only sets ``asked``; the second stops at once."""
+    """Within ``with``, Ctrl-C and SIGTERM only set ``asked``, so that the step can end.
+
+    A second Ctrl-C stops at once. Schedulers send SIGTERM some seconds before they kill, and some
+    send it twice. Python has signals in its main thread only: in another one, ``asked`` stays
+    False.
+    """
 
     asked = False
 
     def __enter__(self):
-        self.before = signal.getsignal(signal.SIGINT)
-        signal.signal(signal.SIGINT, self.handle)
+        self.before = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self.handle)
         return self
 
     def __exit__(self, *_):
-        signal.signal(signal.SIGINT, self.before)
+        for number, handler in self.before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def handle(self, number, frame):
-        """What the operating system's signal calls."""
-        if self.asked:
+        """What Python calls when a signal came."""
+        if self.asked and number == signal.SIGINT:
             signal.default_int_handler(number, frame)
         self.asked = True
+
+
+def ignore_interrupts(worker):
+    """Signals reach the workers of a DataLoader too, and the step that is to end needs them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextmanager

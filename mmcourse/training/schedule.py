@@ -2,22 +2,30 @@
 
 import itertools
 import math
+import operator
 from dataclasses import dataclass
 
 from numpy.random import default_rng
 from torch import nn
 
+WHOLE_NUMBERS = (
+    *("steps", "batch_size", "warmup", "accumulate", "seed"),
+    *("log_every", "evaluate_every", "save_every", "workers"),
+)
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The settings of a run: the rate rises for ``warmup`` steps, then falls to 0; gradients are
-    cut to norm ``clip``.
+    """The settings of a run.
 
+    The rate rises for ``warmup`` steps, then falls to 0; gradients are cut to norm ``clip``.
     ``batch_size`` counts the samples of a step in all processes together, which compute it in
     ``accumulate`` pieces each. At each of the steps ``restarts`` the rate starts again, from half
     of where it started before. ``mixed_precision`` is ``"no"`` or ``"bf16"``. ``log_every``,
     ``evaluate_every`` and ``save_every`` are in steps; the last step is always logged, evaluated
-    and saved, and 0 means only that one. ``workers`` prepare samples, in each process.
+    and saved, and 0 means only that one. A run also saves every 100 seconds. ``workers`` prepare
+    samples, in each process. Numbers of NumPy and PyTorch become Python's, since a checkpoint
+    cannot hold others.
 
     Raises ValueError for a setting that is out of range.
     """
@@ -38,10 +46,16 @@ class TrainingConfig:
     workers: int = 0
 
     def __post_init__(self):
-        if min(self.steps, self.batch_size, self.learning_rate, self.clip, self.accumulate) <= 0:
-            raise ValueError(
-                f"steps, batch_size, learning_rate, clip and accumulate must be above 0, got {self}"
-            )
+        for name in WHOLE_NUMBERS:
+            self._convert(name, operator.index, "a whole number")
+        for name in ("learning_rate", "weight_decay", "clip"):
+            self._convert(name, float, "a number")
+        self._convert("restarts", whole_numbers, "a tuple of whole numbers")
+        for name in ("steps", "batch_size", "learning_rate", "clip", "accumulate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must lie between 0 and 2**32 - 1, got {self.seed}")
         if not 0 <= self.warmup < min([*self.restarts, self.steps]):
             raise ValueError(
                 f"warmup must end before the run, got {self.warmup} of {self.steps} steps; "
@@ -56,6 +70,18 @@ class TrainingConfig:
             raise ValueError(
                 f"mixed_precision must be 'no' or 'bf16', got {self.mixed_precision!r}"
             )
+
+    def _convert(self, name, kind, expected):
+        value = getattr(self, name)
+        try:
+            object.__setattr__(self, name, kind(value))  # the way past frozen
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must be {expected}, got {value!r:.80}") from error
+
+
+def whole_numbers(values):
+    """A tuple of Python's whole numbers; TypeError if there is anything else among ``values``."""
+    return tuple(operator.index(value) for value in values)
 
 
 def learning_rate_at(step, config):

@@ -84,19 +84,37 @@ def test_from_one_process_to_two_and_back(two, tmp_path):
 def test_both_processes_say_what_went_wrong(two):
     folder, facts = two
     for _, (bad_loss, apart), _ in facts:
-        assert (
-            bad_loss.startswith("FloatingPointError step 8")
-            and "lower the learning rate" in bad_loss
-        )
+        assert bad_loss.startswith("FloatingPointError step 8")
+        assert "lower the learning rate" in bad_loss
         assert "begin after steps [12, 0]" in apart and "on a disk that all of them share" in apart
     assert not (folder / "apart" / CHECKPOINT).exists()
 
 
 @pytest.mark.slow
-def test_two_processes_interrupted_finish_the_step(tmp_path):
+def test_when_one_process_wishes_to_save_both_know(two):
+    """Both look first whether all losses are finite, and stop together if not."""
+    folder, _ = two
+    assert saved_step(folder / "hurry") == 7
+
+
+@pytest.mark.slow
+def test_a_second_run_in_a_folder_is_refused_in_both_processes(tmp_path):
+    child = start(tmp_path, pause=0.1, steps=200, save_every=0)
+    wait_for_rows(tmp_path, 1)
+    second = start(tmp_path, *LAUNCH, steps=200, save_every=0)
+    _, error = second.communicate(timeout=300)
+    child.kill()
+    child.communicate(timeout=60)
+    assert second.returncode != 0
+    assert error.count(f"BlockingIOError: another run is training in {tmp_path}") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_two_processes_interrupted_finish_the_step(tmp_path, number):
     child = start(tmp_path / "run", *LAUNCH, pause=0.1, steps=60, save_every=0)
     wait_for_rows(tmp_path / "run", 3)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     _, error = child.communicate(timeout=300)
     step = saved_step(tmp_path / "run")
     assert 3 <= step < 60 and f"stopped after step {step} of 60" in error

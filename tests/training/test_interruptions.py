@@ -1,14 +1,26 @@
-"""What ends a run early: a loss that is no number, too little memory, Ctrl-C."""
+"""What ends a run early: a loss that is no number, too little memory, Ctrl-C, SIGTERM, a kill."""
 
 import math
 import os
 import signal
+import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mmcourse.training import read_log
-from tests.training.runs import explode_at, loss, losses, run, saved_step, start, wait_for_rows
+from mmcourse.training import run as run_module
+from tests.training.runs import (
+    Broken,
+    explode_at,
+    loss,
+    losses,
+    run,
+    saved_step,
+    start,
+    wait_for_rows,
+)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -75,12 +87,16 @@ def test_other_errors_pass_unchanged(tmp_path):
         run(tmp_path, objective=wrong)
 
 
-def test_interrupted_it_finishes_the_step_and_goes_on(tmp_path):
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@BOTH
+def test_interrupted_it_finishes_the_step_and_goes_on(tmp_path, number):
     settings = {"steps": 40, "save_every": 0, "workers": 1}
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(number)
     child = start(tmp_path / "run", pause=0.02, **settings)
     wait_for_rows(tmp_path / "run", 3)
-    os.killpg(child.pid, signal.SIGINT)  # as Ctrl-C does, which reaches the worker too
+    os.killpg(child.pid, number)  # as Ctrl-C and schedulers do, which reaches the worker too
     _, error = child.communicate(timeout=300)
     step = saved_step(tmp_path / "run")
     assert 3 <= step < 40 and len(read_log(tmp_path / "run")) == step
@@ -89,16 +105,17 @@ def test_interrupted_it_finishes_the_step_and_goes_on(tmp_path):
     run(tmp_path / "run", **settings)
     run(tmp_path / "whole", **settings)
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(number) is handler
 
 
-def test_an_interrupt_between_rows_stops_the_run_too(tmp_path):
+@BOTH
+def test_an_interrupt_between_rows_stops_the_run_too(tmp_path, number):
     count = [0]
 
     def interrupted(model, batch):
         count[0] += 1
         if count[0] == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return loss(model, batch)
 
     with pytest.raises(KeyboardInterrupt, match="stopped after step 3 of 12"):
@@ -115,3 +132,44 @@ def test_a_second_interrupt_stops_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, objective=impatient)
     assert saved_step(tmp_path) == 0
+
+
+def test_a_second_sigterm_lets_the_step_end(tmp_path):
+    """Some schedulers send it twice, to the launcher and to the whole group."""
+
+    def patient(model, batch):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return loss(model, batch)
+
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 1 of 12"):
+        run(tmp_path, objective=patient)
+    assert saved_step(tmp_path) == 1
+
+
+def test_a_run_outside_the_main_thread(tmp_path):
+    """Python has no signals there."""
+    run(tmp_path / "main")
+    thread = threading.Thread(target=run, args=[tmp_path / "other"])
+    thread.start()
+    thread.join()
+    assert losses(tmp_path / "other") == losses(tmp_path / "main")
+
+
+@pytest.mark.parametrize("seconds, saved", [(0, 0), (30, 28), (45, 27), (200, 29)])
+def test_a_kill_costs_less_than_two_minutes(tmp_path, monkeypatch, seconds, saved):
+    """A step takes so many seconds, no number of steps asks for a checkpoint, and step 30 fails."""
+    now = [0.0]
+    monkeypatch.setattr(run_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def slow(model, batch):
+        now[0] += seconds
+        return loss(model, batch)
+
+    with pytest.raises(RuntimeError, match="cut off"):
+        run(tmp_path / "cut", dataset=Broken(4 * 29), objective=slow, steps=40, save_every=0)
+    assert saved_step(tmp_path / "cut") == saved
+    assert (29 - saved) * seconds < 120 or saved == 29
+    run(tmp_path / "cut", steps=40)
+    run(tmp_path / "whole", steps=40)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")

@@ -13,7 +13,9 @@ from mmcourse.training import (
     TrainingConfig,
     learning_rate_at,
     parameter_groups,
+    read_log,
 )
+from mmcourse.training.folder import LOCK
 from tests.training.runs import Endless, Tiny, loss, losses, run, tiny
 
 
@@ -116,7 +118,7 @@ def test_folder_is_what_from_pretrained_reads(tmp_path):
     names = {
         path.name for path in tmp_path.iterdir() if not path.name.startswith("events.out.tfevents")
     }
-    assert names == {
+    assert names - {LOCK} == {
         CHECKPOINT,
         LOG,
         "model.safetensors",
@@ -128,3 +130,59 @@ def test_folder_is_what_from_pretrained_reads(tmp_path):
 def test_progress_is_for_terminals_only(tmp_path, capfd):
     run(tmp_path)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "number",
+    [np.float32(0.5), np.float64(0.5), np.array(0.5), torch.tensor(0.5), np.int64(3), 3, True],
+)
+def test_evaluate_may_return_numbers_of_numpy_and_pytorch(tmp_path, number):
+    rows = run(tmp_path, evaluate=lambda model: {"score": number})
+    assert read_log(tmp_path) == rows
+    assert rows[-1]["score"] == number and type(rows[-1]["score"]) in (int, float, bool)
+
+
+@pytest.mark.parametrize(
+    "found, message",
+    [
+        ({"score": [0.5]}, r"single numbers, got 'score': \[0.5\]"),
+        ({"score": np.zeros(2)}, r"single numbers, got 'score': \[0.0, 0.0\]"),
+        ({"score": torch.zeros(1)}, r"single numbers, got 'score': \[0.0\]"),
+        ({"score": "good"}, "single numbers, got 'score': 'good'"),
+        ({"score": None}, "single numbers, got 'score': None"),
+        ({1: 0.5}, "names and single numbers, got 1: 0.5"),
+        (0.5, "evaluate must return a dict of names and numbers, got 0.5"),
+        (None, "evaluate must return a dict of names and numbers, got None"),
+        ({"step": 7}, "the log has a 'step' of its own"),
+        ({"loss": 7.0}, "the log has a 'loss' of its own"),
+    ],
+)
+def test_evaluate_that_returns_something_else(tmp_path, found, message):
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, evaluate=lambda model: found)
+    assert read_log(tmp_path)[-1]["step"] == 11
+
+
+def test_a_dataset_without_samples(tmp_path):
+    with pytest.raises(ValueError, match="the dataset has no samples: check its folder"):
+        run(tmp_path / "run", dataset=Empty())
+    assert not (tmp_path / "run").exists()
+
+
+class Empty:
+    def __len__(self):
+        return 0
+
+    def __bool__(self):
+        return True
+
+
+def test_the_mode_after_an_evaluation_is_that_of_training(tmp_path):
+    modes = []
+
+    def watched(model, batch):
+        modes.append(model.training)
+        return loss(model, batch)
+
+    run(tmp_path, objective=watched, evaluate=lambda model: {}, evaluate_every=2)
+    assert modes == [True] * 12

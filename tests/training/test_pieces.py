@@ -87,7 +87,7 @@ def test_each_piece_has_its_own_dropout(tmp_path):
 
 def test_the_captioner_in_pieces(tmp_path, monkeypatch):
     """Two terms over unequal numbers of words and cells; half of the pictures have no caption."""
-    monkeypatch.setattr("mmcourse.captioning.restyle", lambda pixels: pixels)
+    monkeypatch.setattr("mmcourse.captioning.scenes.restyle", lambda pixels: pixels)
     for accumulate in (1, 2):
         train_captioner(tmp_path / str(accumulate), accumulate=accumulate)
     assert losses(tmp_path / "1") == [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmcourse.weights import SavedModel
 from tests.training.runs import (
     Broken,
     Tiny,
@@ -88,3 +89,20 @@ def test_killed_anywhere_it_goes_on_to_the_same_losses(tmp_path):
     assert child.returncode == 0, error
     for number, events in enumerate(kills):
         assert losses(tmp_path / str(number)) == losses(tmp_path / "whole"), events
+
+
+class Saved(SavedModel, Tiny):
+    """As the models of the course: its configuration says more after it was saved."""
+
+    def __init__(self, width=6):
+        super().__init__(width)
+
+
+def test_a_model_that_was_saved_goes_on(tmp_path):
+    torch.manual_seed(0)
+    model = Saved()
+    with pytest.raises(RuntimeError):
+        run(tmp_path / "run", model, Broken(4 * 7))
+    run(tmp_path / "run", model)
+    run(tmp_path / "whole")
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")

@@ -1,5 +1,8 @@
 """The learning rate is PyTorch's, the right weights decay, and each epoch has each sample once."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -89,8 +92,30 @@ def test_a_finite_dataset_is_shuffled_each_epoch(length, batch_size):
         (dict(warmup=12), "12 of 12"),
         (dict(warmup=-1), "-1 of 12"),
         (dict(mixed_precision="fp8"), "'no' or 'bf16', got 'fp8'"),
+        (dict(seed=-1), "seed must lie between 0 and .*, got -1"),
+        (dict(seed=2**40), "seed must lie between 0 and "),
+        (dict(learning_rate=math.nan), "learning_rate must be above 0, got nan"),
+        (dict(learning_rate="fast"), "learning_rate must be a number, got 'fast'"),
+        (dict(steps=12.0), "steps must be a whole number, got 12.0"),
+        (dict(batch_size="4"), "batch_size must be a whole number, got '4'"),
+        (dict(workers=None), "workers must be a whole number, got None"),
+        (dict(restarts=(3, 4.5)), r"restarts must be a tuple of whole numbers, got \(3, 4.5\)"),
+        (dict(restarts=5), "restarts must be a tuple of whole numbers, got 5"),
     ],
 )
 def test_bad_settings(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         run(tmp_path, **changes)
+
+
+def test_numbers_of_numpy_and_pytorch_are_taken(tmp_path):
+    """A sweep over np.arange or torch.logspace gives such; a checkpoint cannot hold them."""
+    plain = run(tmp_path, steps=12, learning_rate=0.25, restarts=(5, 9), seed=3)
+    others = {
+        "steps": np.int64(12),
+        "learning_rate": torch.tensor(0.25),
+        "restarts": np.array([5, 9]),
+        "seed": np.uint8(3),
+        "clip": np.float32(1),
+    }
+    assert run(tmp_path, **others) == plain

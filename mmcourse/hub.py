@@ -13,8 +13,7 @@ KNOWN = "scenes, a folder that `mmcourse train` wrote, or owner/name on the Hugg
 
 
 def load(name, **options):
-    """The shipped model of this name (``scenes``), one in a folder that training wrote, or
-    ``owner/name`` on the hub.
+    """The shipped model ``scenes``, one in a folder that training wrote, or ``owner/name``.
 
     It comes in the class that it was saved in. ``options`` are for a download, as ``revision``.
     Raises ValueError, which says what to do, when there is none or its files are cut off, changed
@@ -36,8 +35,9 @@ def load(name, **options):
 
 
 def class_of(config):
-    """The class of a model by its configuration. Those from before it was saved there are
-    captioners.
+    """The class of a model by its configuration.
+
+    Models from before the class was saved there are captioners.
     """
     if "class" not in config:
         return PhotographCaptioner if "encoder" in config else SceneCaptioner

@@ -27,35 +27,34 @@ class SavedModel(nn.Module, PyTorchModelHubMixin):
     A subclass says with :meth:`sizes_in` which of its arguments a weight file determines.
     """
 
-    #: how tensors began, and begin now: for folders from before the class was saved
+    #: Beginnings of names in folders from before the class was saved, and what they are now.
     former_names = {}
 
     @classmethod
     def sizes_in(cls, shapes):
-        """The arguments that tensors of these shapes were made with. ``shapes`` is a dict of name
-        and shape.
+        """The arguments that tensors of these shapes were made with.
 
-        A list whose length alone is known, as that of words, is given as that length.
+        ``shapes`` is a dict of name and shape. A list whose length alone is known, as that of
+        words, is given as that length.
         """
         return {}
 
     @classmethod
     def from_pretrained(cls, name, **options):
-        """Load a folder, or ``owner/name`` on the Hugging Face hub; ``options`` are those of
-        ``hf_hub_download``.
+        """Load a folder, or ``owner/name`` on the Hugging Face hub.
 
-        Raises ValueError when a file is not what was saved: cut off, changed, of another class or
-        of other sizes.
+        ``options`` are those of ``hf_hub_download``. Raises ValueError when a file is not what was
+        saved: cut off, changed, of another class or of other sizes.
         """
         config = read_config(find_file(name, CONFIG, **options))
         return cls.from_files(config, find_file(name, WEIGHTS, **options))
 
     @classmethod
     def from_files(cls, config, weights):
-        """Load from what :func:`read_config` gives and a weight file, in evaluation mode and single
-        precision.
+        """Load from what :func:`read_config` gives and the path of a weight file.
 
-        The errors are those of :meth:`from_pretrained`.
+        The model is in evaluation mode and in single precision. The errors are those of
+        :meth:`from_pretrained`.
         """
         saved_class = config.get("class", cls.__name__)
         if saved_class != cls.__name__:
@@ -79,8 +78,9 @@ class SavedModel(nn.Module, PyTorchModelHubMixin):
         return model.eval()
 
     def _save_pretrained(self, save_directory):
-        """Write the weights. The base class writes the configuration next, now with the class and
-        the checksum.
+        """Write the weights, and note the class and the checksum.
+
+        The base class writes the configuration next.
         """
         super()._save_pretrained(save_directory)
         config = self._hub_mixin_config or {}  # None for a class without arguments
@@ -98,8 +98,9 @@ def find_file(name, file, **options):
 
 
 def read_config(path):
-    """What ``config.json`` holds, a dict. ValueError when it is no ordinary file, too large, or no
-    dict in JSON.
+    """What ``config.json`` holds, a dict.
+
+    ValueError when it is no ordinary file, too large, or no dict in JSON.
     """
     if not path.is_file():
         raise ValueError(f"expected an ordinary file {path}: copy the folder of the model again")
@@ -136,10 +137,9 @@ def check_checksum(path, expected):
 
 
 def read_shapes(path, renamed):
-    """Name and shape of each tensor of a file, from its first bytes; ``renamed`` as in
-    :func:`new_name`.
+    """Name and shape of each tensor of a file, from its first bytes.
 
-    ValueError for a file without a tensor.
+    ``renamed`` is that of :func:`new_name`. ValueError for a file without a tensor.
     """
     with safe_open(path, "pt") as file:
         shapes = {
@@ -201,9 +201,7 @@ def load_tensors(model, path, renamed):
 
 
 def check_tensor(name, tensor, expected):
-    """ValueError unless a tensor from a file has the shape and the kind of number that the model
-    expects.
-    """
+    """ValueError unless a tensor has the shape and the kind of number that the model expects."""
     if tensor.shape != expected.shape:
         raise ValueError(
             f"the tensor {name} has the shape {tuple(tensor.shape)}, "

@@ -239,6 +239,11 @@ def test_tensors_that_are_missing_or_left_over(folder):
     assert "missing output.bias; left over output.gain)" in refused(folder)
 
 
+def test_a_tensor_too_many(folder):
+    change_weights(folder, lambda tensors: tensors.update(extra=torch.zeros(2)))
+    assert "missing none; left over extra)" in refused(folder)
+
+
 def test_many_missing_tensors_are_counted(folder):
     def leave_out(tensors):
         for name in [name for name in tensors if "norm" in name]:

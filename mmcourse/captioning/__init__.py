@@ -1,5 +1,4 @@
-"""The captioner: a picture becomes a grid of tokens, and a decoder that looks at them writes one
-word at a time.
+"""The captioner: a picture becomes a grid of cells, and a decoder that looks at them writes.
 
 :class:`Captioner` is what all captioners have. :class:`SceneCaptioner` adds what reads the scenes
 of the course.

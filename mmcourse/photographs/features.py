@@ -1,5 +1,4 @@
-"""What an encoder sees in photographs, computed once and kept on the disk, and the pairs that
-training takes.
+"""What an encoder sees in photographs, kept on the disk, and the pairs that training takes.
 
 Shapes: N cells of the grid, C numbers that the encoder has for each.
 """
@@ -20,8 +19,7 @@ SHARD = 128  # photographs in one file of features: so many are computed again a
 
 
 class FeatureCache:
-    """What an encoder sees in photographs, in half precision, on the disk: computed once, read
-    whenever asked.
+    """What an encoder sees in photographs, computed once and kept on the disk in half precision.
 
     A photograph is known by its name, size and time of change: a look at the folder, where its
     content would have to be read. Features are known by the encoder's fingerprint: ``others``
@@ -62,11 +60,10 @@ class FeatureCache:
 
     @torch.no_grad()
     def fill(self, photographs, batch_size=32):
-        """Compute what is missing, 128 photographs a file; give those that cannot be read, as a
-        dict with the reason.
+        """Compute what is missing, 128 photographs a file.
 
-        Whoever is stopped goes on after the last whole file. Raises OSError when the folder cannot
-        be written.
+        Gives those that cannot be read, as a dict with the reason. Whoever is stopped goes on after
+        the last whole file. Raises OSError when the folder cannot be written.
         """
         missing = [one for one in photographs if self.key(one) not in self.shards]
         unreadable = {}
@@ -83,8 +80,9 @@ class FeatureCache:
         return unreadable
 
     def _features(self, batch, unreadable):
-        """Features (N, C) of the photographs of a batch, by key; those that cannot be read go into
-        the other dict.
+        """Features (N, C) of the photographs of a batch, by key.
+
+        Those that cannot be read go into the dict ``unreadable`` instead.
         """
 
         def prepare(photograph):
@@ -119,8 +117,9 @@ class FeatureCache:
 
 
 def _readable(photographs, to_input, unreadable):
-    """Yield each photograph with its input; those that cannot be read go into the dict instead,
-    with the reason.
+    """Yield each photograph with its input.
+
+    Those that cannot be read go into the dict ``unreadable`` instead, with the reason.
     """
     for photograph in photographs:
         try:
@@ -134,12 +133,12 @@ def _prepared(captioner, photograph):
 
 
 def inputs_of(captioner, photographs, folder, batch_size=32):
-    """A function that gives what ``captioner.encode`` takes for a photograph; a dict of those not
-    readable; and notes.
+    """What training and evaluation need of photographs: a function, a dict, and notes.
 
-    It gives features, kept in ``folder``, where a pretrained encoder stays as it is; else the
-    picture itself. The notes are lines for the user: what could not be read, and what else was
-    found in the folder.
+    The function gives what ``captioner.encode`` takes for a photograph. The dict has those that
+    cannot be read, with the reason. The function gives features, kept in ``folder``, where a
+    pretrained encoder stays as it is; else the picture itself. The notes are lines for the user:
+    what could not be read, and what else was found in the folder.
     """
     if isinstance(captioner, PhotographCaptioner) and not captioner.fine_tune:
         to_input = FeatureCache(folder, captioner.pretrained)
@@ -173,8 +172,9 @@ def _notes_of(cache):
 
 
 class Pairs:
-    """The samples of training: each caption of each photograph, with its input,
-    ``to_input(photograph)``.
+    """The samples of training: each caption of each photograph, with the photograph's input.
+
+    That is what ``to_input(photograph)`` gives, see :func:`inputs_of`.
     """
 
     def __init__(self, photographs, to_input):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Caption(NamedTuple):
+class CaptionEntry(NamedTuple):
     """One caption of a picture, as it was written."""
 
     key: object  #: what no other caption of the data set has
@@ -23,7 +23,7 @@ class Caption(NamedTuple):
 class Annotations(NamedTuple):
     """All that the files of a data set say."""
 
-    captions: list  #: of :class:`Caption`
+    captions: list  #: of :class:`CaptionEntry`
     splits: dict  #: from a picture's name to its split
     folders: list  #: where the pictures lie, below the root
 
@@ -91,5 +91,5 @@ def read_karpathy(file, problems, find, **kinds):
             if known is None:
                 problems["sentences without a number"].append(name)
             else:
-                captions.append(Caption(known[0], name, sentence.get("raw")))
+                captions.append(CaptionEntry(known[0], name, sentence.get("raw")))
     return captions, splits

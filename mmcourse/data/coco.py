@@ -4,7 +4,7 @@ from zlib import crc32
 
 from mmcourse.data.annotations import (
     Annotations,
-    Caption,
+    CaptionEntry,
     fields,
     picture_name,
     read_json,
@@ -82,7 +82,7 @@ def _captions(notes, names, problems):
             continue
         key, picture = known
         name = names.get(picture, f"picture {picture}")
-        captions.append(Caption(key, name, note.get("caption")))
+        captions.append(CaptionEntry(key, name, note.get("caption")))
     return captions
 
 

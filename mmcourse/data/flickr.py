@@ -6,7 +6,7 @@ from zlib import crc32
 
 from mmcourse.data.annotations import (
     Annotations,
-    Caption,
+    CaptionEntry,
     picture_name,
     read_karpathy,
     read_lines,
@@ -83,7 +83,7 @@ def _read_csv(file, folder, problems):
     captions = []
     for record in _records(lines):
         name, *text = next(csv.reader([record]))
-        captions.append(Caption(record, picture_name(folder, name), ",".join(text)))
+        captions.append(CaptionEntry(record, picture_name(folder, name), ",".join(text)))
     return captions
 
 
@@ -111,7 +111,7 @@ def _read_tokens(file, folder, problems):
     for line in read_lines(file, problems):
         key, _, text = line.partition("\t")
         name, _, _ = key.rpartition("#")
-        captions.append(Caption(key, picture_name(folder, name), text))
+        captions.append(CaptionEntry(key, picture_name(folder, name), text))
     return captions
 
 

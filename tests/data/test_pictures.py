@@ -1,4 +1,11 @@
+"""Pictures: of any kind that people have, or a clear word about what is wrong with them."""
+
+import io
+import logging
+import os
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 
@@ -6,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmcourse.data import pictures
 from mmcourse.data.pictures import load_picture
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -122,7 +130,17 @@ def test_first_frame_of_an_animation(tmp_path, ending):
 
 @pytest.mark.parametrize(
     "orientation, first, second, axis",
-    [(1, RED, BLUE, 1), (2, BLUE, RED, 1), (3, BLUE, RED, 1), (6, RED, BLUE, 0), (8, BLUE, RED, 0)],
+    [
+        (1, RED, BLUE, 1),
+        (2, BLUE, RED, 1),
+        (3, BLUE, RED, 1),
+        (4, RED, BLUE, 1),
+        (5, RED, BLUE, 0),
+        (6, RED, BLUE, 0),
+        (7, BLUE, RED, 0),
+        (8, BLUE, RED, 0),
+        (77, RED, BLUE, 1),
+    ],
 )
 def test_exif_orientation(tmp_path, orientation, first, second, axis):
     exif = Image.Exif()
@@ -159,15 +177,15 @@ def test_large_jpeg(tmp_path):
     assert_halves(load_picture(tmp_path / "large.jpg", 64))
 
 
-def bomb(path, side):
-    """A small PNG that claims side x side pixels."""
+def bomb(path, side, bits=8, colours=2):
+    """A small PNG that claims side x side pixels; colours 0 are grey, 2 RGB, 4 and 6 with alpha."""
 
     def chunk(kind, data):
         return (
             struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         )
 
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", side, side, bits, colours, 0, 0, 0)
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
     )
@@ -249,3 +267,198 @@ def test_folder_and_missing(tmp_path):
 def test_wrong_array(array):
     with pytest.raises(ValueError, match=r"expected a uint8 array \(H, W, 3\)"):
         load_picture(array)
+
+
+# What it takes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "bits, colours, side, kind",
+    [(16, 0, 8_400, "I;16"), (8, 6, 8_500, "RGBA"), (8, 4, 8_000, "LA"), (16, 6, 8_500, "RGBA")],
+)
+def test_the_limit_is_one_of_memory(tmp_path, bits, colours, side, kind):
+    """Fewer pixels than Pillow allows, more bytes than we do; refused before decoding."""
+    path = bomb(tmp_path / "deep.png", side, bits, colours)
+    with pytest.raises(ValueError, match=rf"{side} x {side} in mode {kind} take \d\d\d MB"):
+        load_picture(path)
+    with pytest.raises(ValueError, match="cut off or damaged"):
+        load_picture(bomb(tmp_path / "fair.png", side // 2, bits, colours))
+
+
+def test_a_turned_copy_counts(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    monkeypatch.setattr(pictures, "MEMORY", 5 * 40 * 40)
+    halves().save(tmp_path / "upright.png")
+    halves().save(tmp_path / "turned.png", exif=exif)
+    load_picture(tmp_path / "upright.png")
+    with pytest.raises(ValueError, match="turned.png has too many pixels.*of memory, of 0 that"):
+        load_picture(tmp_path / "turned.png")
+
+
+def test_a_large_picture_of_three_colours_is_no_trap(tmp_path):
+    with pytest.raises(ValueError, match="cut off or damaged"):  # decoding has begun
+        load_picture(bomb(tmp_path / "wide.png", 9_400))
+
+
+PEAK = """
+import sys
+import numpy as np
+from PIL import Image
+from mmcourse.data import pictures
+
+def field(name):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+path = sys.argv[1]
+pictures.load_picture(sys.argv[2])
+with Image.open(path) as image:
+    allowed = image.width * image.height * pictures._bytes_per_pixel(image)
+open("/proc/self/clear_refs", "w").write("5")  # the peak starts again from here
+before = field("VmHWM")
+pictures.load_picture(path)
+print(allowed, field("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux")
+@pytest.mark.parametrize(
+    "mode, ending",
+    [
+        ("L", "png"),
+        ("P", "png"),
+        ("LA", "png"),
+        ("RGB", "png"),
+        ("RGBA", "png"),
+        ("I;16", "png"),
+        ("I", "tiff"),
+        ("F", "tiff"),
+        ("CMYK", "tiff"),
+        ("RGB", "webp"),
+        ("RGBA", "webp"),
+    ],
+)
+def test_no_picture_takes_more_than_we_reckon(tmp_path, mode, ending):
+    shape, kinds = (2400, 2400), {"I;16": np.uint16, "I": np.int32, "F": np.float32}
+    if mode in kinds:
+        image = Image.fromarray(np.ones(shape, kinds[mode]))
+    else:
+        image = Image.new(mode, shape)
+    for path, one in (
+        (tmp_path / f"a.{ending}", image),
+        (tmp_path / f"b.{ending}", image.crop((0, 0, 9, 9))),
+    ):
+        one.save(path, **({"transparency": 0} if mode == "P" else {}))
+    command = [sys.executable, "-c", PEAK, tmp_path / f"a.{ending}", tmp_path / f"b.{ending}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    allowed, taken = map(int, done.stdout.split())
+    assert taken < 1.1 * allowed + 4e6, f"{taken / 2400**2:.1f} bytes a pixel"
+
+
+def test_a_shortage_of_memory_is_called_that(tmp_path, monkeypatch):
+    halves().save(tmp_path / "a.png")
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "resize", fail)
+    with pytest.raises(
+        MemoryError, match=r"not enough memory for .*a.png, 40 x 40 pixels: make it"
+    ):
+        load_picture(tmp_path / "a.png")
+
+
+# What may be given ---------------------------------------------------------------------------
+
+
+def test_an_open_file(tmp_path):
+    halves().save(tmp_path / "a.png")
+    whole = load_picture(tmp_path / "a.png", 32)
+    data = (tmp_path / "a.png").read_bytes()
+    memory = io.BytesIO(data)
+    assert np.array_equal(load_picture(memory, 32), whole)
+    assert np.array_equal(load_picture(memory, 32), whole), "from its beginning again"
+    with (tmp_path / "a.png").open("rb") as file:
+        assert np.array_equal(load_picture(file, 32), whole)
+    with pytest.raises(ValueError, match="but the file is none"):
+        load_picture(io.BytesIO(b"a text"))
+    with pytest.raises(ValueError, match="the file is cut off or damaged"):
+        load_picture(io.BytesIO(data[:60]))
+
+
+@pytest.mark.parametrize("thing", [b"bytes", None, [], ["a.png"], 7, io.StringIO("text")])
+def test_other_things_are_refused(thing):
+    with pytest.raises(
+        TypeError, match=f"a uint8 array, got {type(thing).__name__}; of bytes take"
+    ):
+        load_picture(thing)
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_a_size_has_pixels(size):
+    with pytest.raises(ValueError, match=f"size must be 1 pixel or more, got {size}"):
+        load_picture(halves(), size)
+
+
+def test_a_dead_link(tmp_path):
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(FileNotFoundError, match=r"link.png is a link to .*gone.png, which is not"):
+        load_picture(tmp_path / "link.png")
+
+
+# Odd files that can be read ------------------------------------------------------------------
+
+
+def test_pillows_warnings_stay_inside(tmp_path, recwarn, capfd, monkeypatch):
+    halves().save(tmp_path / "a.png")
+    opened = Image.open
+
+    def warn(*arguments, **options):
+        warnings.warn("Truncated File Read", UserWarning, stacklevel=2)
+        logging.getLogger("PIL.TiffImagePlugin").warning("More samples per pixel than expected")
+        return opened(*arguments, **options)
+
+    monkeypatch.setattr(Image, "open", warn)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    assert_halves(load_picture(tmp_path / "a.png", 32))
+    assert not recwarn.list and capfd.readouterr().err == ""
+
+
+def test_a_palette_with_several_transparencies(tmp_path, recwarn):
+    """Pillow warns when it turns such a picture into RGB."""
+    picture = Image.fromarray(np.repeat([[0, 1]], 20, axis=1).repeat(40, axis=0).astype(np.uint8))
+    picture = picture.convert("P")
+    picture.putpalette([*RED, *BLUE])
+    picture.save(tmp_path / "palette.png", transparency=bytes([255, 0]))
+    assert_halves(load_picture(tmp_path / "palette.png", 32), RED, WHITE)
+    assert not recwarn.list
+
+
+def test_wrong_metadata_does_no_harm():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a text"
+    whole = bytearray(exif.tobytes())
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        spoiled = bytearray(whole)
+        for place in generator.integers(6, len(spoiled), 4):
+            spoiled[place] = generator.integers(256)
+        file = io.BytesIO()
+        halves().save(file, "JPEG", exif=bytes(spoiled))
+        assert load_picture(file, 16).shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("dtype, top", [(np.float32, 0.7), (np.float32, 3e7), (np.int32, 999_983)])
+def test_the_brightest_is_white(dtype, top):
+    values = np.zeros((8, 8), dtype)
+    values[4:] = top
+    assert load_picture(Image.fromarray(values), 8).max() == 255
+
+
+def test_deep_grey_with_holes():
+    values = np.full((8, 8), 2.0, np.float32)
+    values[0], values[1], values[2] = np.nan, -np.inf, -5
+    pixels = load_picture(Image.fromarray(values), 8)
+    assert (pixels[:3] == 0).all() and (pixels[3:] == 255).all()

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Which folder of data a module reads. A module that is not here reads none.
 DATA = {
     "mmcourse.data.drawings": "mmcourse/data/drawings",
-    "mmcourse.data.photographs": "mmcourse/data/photographs",
+    "mmcourse.data.captioned": "mmcourse/data/photographs",
     "mmcourse.captioning": "mmcourse/shipped",
 }
 WIDGETS = "application/vnd.jupyter.widget-state+json"

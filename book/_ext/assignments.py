@@ -4,12 +4,13 @@ import re
 from pathlib import Path
 
 import jupytext
+from address import is_published
 from sphinx.util.docutils import SphinxDirective
 
 FOLDER = "notebooks/assignments"
 PART = r"^## (Part \d+ · .+) \((\d+) points, (\d+) minutes, (?:easy|medium|hard)\)$"
 COLAB = "https://colab.research.google.com/github/{}/blob/{}/{}"
-ROW = "| {} | {} | {:.1f} | {{download}}`download </{}>`, [open in Colab]({}) |"
+ROW = "| {} | {} | {:.1f} | {} |"
 
 
 class Assignments(SphinxDirective):
@@ -27,8 +28,10 @@ class Assignments(SphinxDirective):
             minutes = [int(part[2]) for part in re.findall(PART, text, flags=re.MULTILINE)]
             name = source.parent.name
             notebook = f"{FOLDER}/{name}/{name}.ipynb"
-            colab = COLAB.format(repository, branch, notebook)
-            lines.append(ROW.format(title, len(minutes), sum(minutes) / 60, notebook, colab))
+            links = f"{{download}}`download </{notebook}>`"
+            if is_published(self.config):
+                links += f", [open in Colab]({COLAB.format(repository, branch, notebook)})"
+            lines.append(ROW.format(title, len(minutes), sum(minutes) / 60, links))
         return self.parse_text_to_nodes("\n".join(lines))
 
 

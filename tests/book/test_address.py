@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 from tests.book.pages import ROOT
 
 CONF = """
-extensions = ["myst_nb", "chapters", "address"]
+extensions = ["myst_nb", "chapters", "address", "assignments"]
 nb_execution_mode, html_theme, root_doc = "off", "sphinx_book_theme", "book/chapters/05_far"
 exclude_patterns = ["notebooks", "conf.py"]
 html_theme_options = {"repository_url": "https://github.com/%s/course", "repository_branch": "main",
@@ -25,7 +25,11 @@ There is a rocket.
 ```{only} not published
 There is none.
 ```
+
+```{assignments}
+```
 """
+TASK = "# %% [markdown]\n# # A7 The lost key\n"
 TEXT = f"""\
 # ---
 # jupyter:
@@ -38,10 +42,13 @@ TEXT = f"""\
 
 def build(folder, monkeypatch, owner):
     """The page of a book of one chapter, as soup."""
-    (folder / "notebooks").mkdir()
     (folder / "book" / "chapters").mkdir(parents=True)
     (folder / "conf.py").write_text(CONF % owner)
     (folder / "book" / "chapters" / "05_far.py").write_text(TEXT)
+    task = folder / "notebooks" / "assignments" / "A7_key"
+    task.mkdir(parents=True)
+    (task / "source.py").write_text(TASK)
+    (task / "A7_key.ipynb").write_text("{}")
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = new_notebook(cells=[new_markdown_cell("plain")], metadata={"kernelspec": kernel})
     nbformat.write(notebook, folder / "notebooks" / "05_far.ipynb")
@@ -58,16 +65,19 @@ def links(page):
     return [link["href"] for link in page.select(".article-header-buttons a[href]")]
 
 
+def offered(page):
+    """What the table of assignments offers."""
+    return page.select_one("article table td:last-child").get_text(strip=True)
+
+
 def test_with_an_address_the_buttons_lead_to_the_notebook(tmp_path, monkeypatch):
     page = build(tmp_path, monkeypatch, "us")
-    download, *launch = sorted(links(page), key=len)
-    assert launch == [
+    launch = {address for address in links(page) if "_sources" not in address}
+    assert launch == {
         "https://binder.example/v2/gh/us/course/main?urlpath=lab/tree/notebooks/05_far.ipynb",
         "https://colab.example/github/us/course/blob/main/notebooks/05_far.ipynb",
-    ] or launch == [
-        "https://colab.example/github/us/course/blob/main/notebooks/05_far.ipynb",
-        "https://binder.example/v2/gh/us/course/main?urlpath=lab/tree/notebooks/05_far.ipynb",
-    ]
+    }
+    assert offered(page) == "download,open in Colab"
     assert "There is a rocket." in page.get_text() and "There is none." not in page.get_text()
 
 
@@ -86,4 +96,5 @@ def test_without_an_address_there_is_no_button_that_needs_it(tmp_path, monkeypat
     page = build(tmp_path, monkeypatch, "OWNER")
     assert [address for address in links(page) if "_sources" not in address] == []
     assert "OWNER" not in str(page)
+    assert offered(page) == "download"
     assert "There is none." in page.get_text() and "There is a rocket." not in page.get_text()

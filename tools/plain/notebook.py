@@ -1,13 +1,11 @@
 """A notebook of MyST as a notebook of plain Markdown, cell by cell."""
 
 import copy
-import sys
 
 from nbformat.v4 import new_markdown_cell
 
 from tools.plain import course, references
 from tools.plain.directives import convert, fold
-from tools.plain.places import EXTENSIONS
 from tools.plain.roles import display, prose
 from tools.plain.syntax import FENCES, blocks
 
@@ -24,7 +22,7 @@ def plain_notebook(notebook, name):
     """The notebook of chapter ``name`` ("05_vision") in plain Markdown; the given one stays as it is.
 
     ``notebook`` is the executed chapter: MyST in its Markdown cells, outputs in its code cells, and in its metadata
-    under ``mmcourse`` the seconds and megabytes that it took. Code, outputs and tags stay. Code that the page folds or
+    under ``mmcourse`` the seconds and megabytes that it took and the minutes to read it. Code, outputs and tags stay. Code that the page folds or
     leaves out is folded. A figure's caption stands in a cell below it, a solution's code is folded with its output.
 
     Raises ValueError that names a directive, a role, a label, a work, a file or a glued value that is not known.
@@ -48,9 +46,7 @@ class Page:
     def __init__(self, notebook, name):
         self.name = name
         self.glued = glued_values(notebook)
-        self.measured = notebook.metadata.get("mmcourse", {}) | {
-            "reading": minutes_to_read(notebook)
-        }
+        self.measured = notebook.metadata.get("mmcourse", {})
         counter = course.Counter(name, course.counted_before(name))
         counted = list(counter.count(notebook))
         self.own = {label: place for label, place in counted if label}
@@ -188,12 +184,3 @@ def glued_values(notebook):
                 data = output["data"]
                 found[name] = {kind.removeprefix(GLUE): value for kind, value in data.items()}
     return found
-
-
-def minutes_to_read(notebook):
-    """The minutes to read a chapter, as its page counts them."""
-    if str(EXTENSIONS) not in sys.path:
-        sys.path.append(str(EXTENSIONS))
-    from measured import reading_minutes
-
-    return reading_minutes(notebook.cells)

@@ -28,9 +28,10 @@ class Directive:
 
 @dataclass
 class Block:
-    """A block at the outermost level of a cell: its kind (a token's name of markdown-it-py) and its source.
+    """A block at the outermost level of a cell: its kind (a token's type) and its source.
 
-    ``label`` is set for a numbered formula, ``directive`` for a fence that is one. ``inner`` are the tokens within.
+    ``label`` is set for a numbered formula, ``directive`` for a fence that is one. ``inner`` are
+    the tokens within.
     """
 
     kind: str

@@ -7,7 +7,7 @@ from nbformat.v4 import new_markdown_cell
 from tools.plain import course, references
 from tools.plain.directives import convert, fold
 from tools.plain.roles import display, prose
-from tools.plain.syntax import FENCES, blocks
+from tools.plain.syntax import FENCES, blocks, link_definitions
 
 GLUE = "application/papermill.record/"
 UNSEEN_CODE = {"install", "remove-cell", "remove-input", "hide-input", "hide-cell"}
@@ -94,6 +94,10 @@ class Page:
 
     def cell_text(self, source):
         """A cell's Markdown. Solutions are folded; one may go on over several cells."""
+        for name in link_definitions(source):
+            raise ValueError(
+                f"{self.name}: write the address of a link beside it, not as [{name}]:"
+            )
         shown = []
         folded = []
         begins = False

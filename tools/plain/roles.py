@@ -31,7 +31,7 @@ def prose(page, text):
         if match["role"]:
             return role(page, match["role"], match["text"])
         if match["display"]:
-            return display(page, match["display"], match["label"])
+            return display_in_line(page, match)
         if match["formula"]:
             return match["formula"].replace(
                 "\n", " "
@@ -45,8 +45,20 @@ def prose(page, text):
 
 def display(page, formula, label):
     """A formula on a line of its own, with its number when it has a label."""
-    tag = f" \\tag{{{page.place(label).number}}}" if label else ""
-    return f"$$\n{formula.strip()}{tag}\n$$"
+    return f"$$\n{formula.strip()}{tag(page, label)}\n$$"
+
+
+def display_in_line(page, match):
+    """A formula in a list, a quote or a sentence, on one line, so that no mark of theirs is in it."""
+    line = match.string.rfind("\n", 0, match.start()) + 1
+    margin = match.string[line : match.start()]  # spaces or >, which begin its other lines too
+    lines = [line.removeprefix(margin).strip() for line in match["display"].splitlines()]
+    formula = " ".join(filter(None, lines))
+    return f"$$ {formula}{tag(page, match['label'])} $$"
+
+
+def tag(page, label):
+    return f" \\tag{{{page.place(label).number}}}" if label else ""
 
 
 def inline_html(text):

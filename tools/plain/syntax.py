@@ -63,6 +63,13 @@ def blocks(text):
     return found
 
 
+def link_definitions(text):
+    """The names of links whose address is defined elsewhere in a text, [name]: address."""
+    environment = {}
+    parser().parse(text, environment)
+    return list(environment.get("references", {}))
+
+
 def block(token, lines):
     """The block that an outermost token opens."""
     first, last = token.map

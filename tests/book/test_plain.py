@@ -85,7 +85,8 @@ def test_glued_numbers(text, expected):
 def test_labels_of_a_chapter_are_numbered_in_their_order():
     text = (
         "(sec-one)=\n# Vision\n\n$$\na\n$$\n\n## One\n\n$$\nb\n$$ (eq-b)\n\n### Inner\n\n## Two\n\n"
-        "```{math}\n:label: eq-c\nc\n```\n\n- a list\n\n  $$\n  d\n  > e\n  $$ (eq-d)\n\n> $$\n> f\n> > 0\n> $$ (eq-f)\n\n"
+        "```{math}\n:label: eq-c\nc\n```\n\n- a list\n\n  $$\n  d\n  > e\n  $$ (eq-d)\n\n"
+        "> $$\n> f\n> > 0\n> $$ (eq-f)\n\n"
         "{eq}`eq-c` {eq}`eq-b` {ref}`sec-one` {ref}`here <sec-one>`"
     )
     shown = plain(text)

@@ -49,7 +49,7 @@ def display(page, formula, label):
 
 
 def display_in_line(page, match):
-    """A formula in a list, a quote or a sentence, on one line, so that no mark of theirs is in it."""
+    """A formula in a list or a quote, on one line, so that none of their marks is in it."""
     line = match.string.rfind("\n", 0, match.start()) + 1
     margin = match.string[line : match.start()]  # spaces or >, which begin its other lines too
     lines = [line.removeprefix(margin).strip() for line in match["display"].splitlines()]

@@ -1,4 +1,4 @@
-"""What the texts of the course can refer to: chapters by name and number, and everything that has a label."""
+"""What a text can refer to: chapters by name and number, and everything that has a label."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ TARGET = re.compile(r"\((?P<label>[\w-]+)\)=")
 
 @dataclass
 class Place:
-    """What a label names: its kind (a key of ``WORDS``), the chapter it is in, its number, and its title."""
+    """What a label names: its kind (a key of ``WORDS``), its chapter, its number and its title."""
 
     kind: str
     chapter: str
@@ -70,7 +70,10 @@ def places():
 
 
 def counted_before(name):
-    """What pages without a number count on from, as the page does: those before them in the table of contents."""
+    """What was counted before a page without a number: all such pages are counted in one row.
+
+    Their order is that of the table of contents. Each numbered chapter begins again.
+    """
     counter = Counter(name)
     if chapter_number(name) or name not in chapters():
         return counter.counted
@@ -91,7 +94,7 @@ def pages():
 
 
 def page_as_notebook(page):
-    """A page of the table of contents as cells: a chapter's text, or the one cell of a page without code."""
+    """A page as cells: those of a chapter's text, or one cell for a page without code."""
     name = Path(page).stem
     if name in chapters():
         return text(name)
@@ -100,9 +103,9 @@ def page_as_notebook(page):
 
 
 class Counter:
-    """Numbers what a chapter has: figures, formulas and exercises 5.1, 5.2, ..., each kind for itself; sections too.
+    """Numbers figures, formulas and exercises of a chapter, each kind for itself, and sections.
 
-    A page without a number of its own counts 1, 2, ..., from ``counted`` on.
+    In chapter 5 they are 5.1, 5.2, ... A page without a number counts from ``counted`` on.
     """
 
     def __init__(self, chapter, counted=None):

@@ -1,4 +1,4 @@
-"""Directives of MyST as plain Markdown: a card as a quote, a fold as ``<details>``, an exercise as a section."""
+"""Directives of MyST as plain Markdown: a card becomes a quote, a fold becomes ``<details>``."""
 
 import base64
 
@@ -14,7 +14,10 @@ def convert(page, directive):
 
 
 def quote(text):
-    """A text as a quote of Markdown. A formula becomes one line, or its lines would begin with >, which is "greater"."""
+    """A text as a quote of Markdown.
+
+    A formula in it becomes one line: the next would begin with >, which is part of no formula.
+    """
     lines = []
     formula = None  # the lines of the formula that is open
     for line in text.splitlines():
@@ -54,7 +57,7 @@ def margin(page, directive):
 
 
 def admonition(page, directive):
-    """A note, a warning, ...: a quote that begins with the word; ``{admonition}`` brings its own."""
+    """A note, a warning, ...: a quote that begins with the word; ``admonition`` brings its own."""
     if directive.name == "admonition":
         title = prose(page, directive.argument)
         text = directive.content
@@ -68,7 +71,7 @@ def admonition(page, directive):
 
 
 def exercise_start(page, directive):
-    place = page.place(directive.options["label"])
+    place = page.place(directive.options.get("label"))
     return f"### Exercise {place.number} ({prose(page, directive.argument)})"
 
 
@@ -92,7 +95,7 @@ def image(page, directive):
 
 
 def glued_figure(page, directive):
-    """A picture of the run, which is drawn by a cell further below: it travels in this cell, as an attachment."""
+    """A picture that a cell further below draws. It travels in this cell, as an attachment."""
     key = directive.argument
     picture = page.glued.get(key, {})
     kind = next((kind for kind in ("image/png", "image/svg+xml") if kind in picture), None)
@@ -114,8 +117,7 @@ def live(page, directive):
     return f"*A live figure of {link}: {directive.options.get('alt', '')}*"
 
 
-ADMONITIONS = ("admonition", "attention", "caution", "danger", "error", "hint", "important", "note",
-               "seealso", "tip", "warning")  # fmt: skip
+ADMONITIONS = ("admonition", "hint", "important", "note", "seealso", "tip", "warning")
 DIRECTIVES = {
     "card": card,
     "card-footer": card_footer,

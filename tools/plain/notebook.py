@@ -1,33 +1,41 @@
 """A notebook of MyST as a notebook of plain Markdown, cell by cell."""
 
 import copy
-import sys
 
 from nbformat.v4 import new_markdown_cell
 
 from tools.plain import course, references
 from tools.plain.directives import convert, fold
-from tools.plain.places import EXTENSIONS
 from tools.plain.roles import display, prose
-from tools.plain.syntax import FENCES, blocks
+from tools.plain.syntax import FENCES, blocks, link_definitions
 
 GLUE = "application/papermill.record/"
 UNSEEN_CODE = {"install", "remove-cell", "remove-input", "hide-input", "hide-cell"}
 UNSEEN_OUTPUT = {"remove-output", "hide-output", "hide-cell"}
-PROSE = {"heading_open", "paragraph_open", "bullet_list_open", "ordered_list_open",
-         "blockquote_open", "table_open"}  # fmt: skip
+PROSE = {
+    "blockquote_open",
+    "bullet_list_open",
+    "heading_open",
+    "ordered_list_open",
+    "paragraph_open",
+    "table_open",
+}
 AS_IT_IS = {"fence", "code_block", "html_block", "hr"}
 UNSHOWN = {"myst_target", "myst_line_comment", "myst_block_break"}
 
 
 def plain_notebook(notebook, name):
-    """The notebook of chapter ``name`` ("05_vision") in plain Markdown; the given one stays as it is.
+    """The notebook of a chapter in plain Markdown; the given one stays as it is.
 
-    ``notebook`` is the executed chapter: MyST in its Markdown cells, outputs in its code cells, and in its metadata
-    under ``mmcourse`` the seconds and megabytes that it took. Code, outputs and tags stay. Code that the page folds or
-    leaves out is folded. A figure's caption stands in a cell below it, a solution's code is folded with its output.
+    ``notebook`` is the executed chapter: MyST in its Markdown cells, outputs in its code cells, and
+    in its metadata under ``mmcourse`` the seconds and megabytes that it took and the minutes to
+    read it. ``name`` is the chapter's, "05_vision".
 
-    Raises ValueError that names a directive, a role, a label, a work, a file or a glued value that is not known.
+    Code, outputs and tags stay. Code that the page folds or leaves out is folded. A figure's
+    caption stands in a cell below it. A solution's code is folded with its output.
+
+    Raises ValueError that names a directive, a role, a label, a work, a file or a glued value that
+    is not known.
     """
     page = Page(notebook, name)
     plain = copy.deepcopy(notebook)
@@ -38,19 +46,19 @@ def plain_notebook(notebook, name):
         else:
             plain.cells += page.code_cells(cell)
     if page.cited:
-        plain.cells.append(page.list_of_references())
+        kinds = [cell.cell_type for cell in reversed(plain.cells)]
+        after_words = len(kinds) - kinds.index("markdown")
+        plain.cells.insert(after_words, page.list_of_references())
     return plain
 
 
 class Page:
-    """One chapter while it is converted: its name, its places by label, its glued values, and what it cites."""
+    """A chapter while it is converted: its places by label, its glued values, and what it cites."""
 
     def __init__(self, notebook, name):
         self.name = name
         self.glued = glued_values(notebook)
-        self.measured = notebook.metadata.get("mmcourse", {}) | {
-            "reading": minutes_to_read(notebook)
-        }
+        self.measured = notebook.metadata.get("mmcourse", {})
         counter = course.Counter(name, course.counted_before(name))
         counted = list(counter.count(notebook))
         self.own = {label: place for label, place in counted if label}
@@ -61,7 +69,7 @@ class Page:
         self.solution = None  # the exercise whose solution is open
 
     def place(self, label):
-        """What a label names, in this chapter or in another. Raises ValueError when nothing has it."""
+        """What a label names, here or in another chapter. Raises ValueError when nothing has it."""
         if label in self.own:
             return self.own[label]
         if label in course.places():
@@ -71,7 +79,7 @@ class Page:
     def cite(self, keys):
         self.cited |= set(keys)
 
-    # Cells ------------------------------------------------------------------------------------------------------------
+    # Cells ----------------------------------------------------------------------------------
 
     def markdown_cells(self, cell):
         """The cells for a Markdown cell: one, or none when nothing in it is to be read."""
@@ -85,7 +93,11 @@ class Page:
         return [made]
 
     def cell_text(self, source):
-        """A cell's Markdown. What belongs to a solution is folded; a solution may go on over several cells."""
+        """A cell's Markdown. Solutions are folded; one may go on over several cells."""
+        for name in link_definitions(source):
+            raise ValueError(
+                f"{self.name}: write the address of a link beside it, not as [{name}]:"
+            )
         shown = []
         folded = []
         begins = False
@@ -107,7 +119,7 @@ class Page:
         return "\n\n".join(filter(None, shown))
 
     def fold_solution(self, folded, begins, ends):
-        """The words of a solution in one fold. Its code stands below, in cells that are folded themselves."""
+        """The words of a solution in one fold. Its code stands below, in cells that are folded."""
         title = f"Solution to Exercise {self.solution.number}"
         if not begins:
             title += ", continued"
@@ -134,12 +146,12 @@ class Page:
         return [made, new_markdown_cell(self.caption(figure["caption"]), id=f"{cell.id}-caption")]
 
     def list_of_references(self):
-        """The last cell: every work that the chapter cites, in full."""
+        """The cell after the last words: every work that the chapter cites, in full."""
         works = [references.in_full(key) for key in sorted(self.cited, key=references.order)]
         text = "\n".join(["### References", "", *[f"- {work}" for work in works]])
         return new_markdown_cell(text, id="references")
 
-    # Blocks -----------------------------------------------------------------------------------------------------------
+    # Blocks ---------------------------------------------------------------------------------
 
     def markdown(self, text):
         """A text of MyST as plain Markdown."""
@@ -188,12 +200,3 @@ def glued_values(notebook):
                 data = output["data"]
                 found[name] = {kind.removeprefix(GLUE): value for kind, value in data.items()}
     return found
-
-
-def minutes_to_read(notebook):
-    """The minutes to read a chapter, as its page counts them."""
-    if str(EXTENSIONS) not in sys.path:
-        sys.path.append(str(EXTENSIONS))
-    from measured import reading_minutes
-
-    return reading_minutes(notebook.cells)

@@ -6,4 +6,3 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ROOT / "book" / "chapters"
 NOTEBOOKS = ROOT / "notebooks"
 BIBLIOGRAPHY = ROOT / "book" / "references.bib"
-EXTENSIONS = ROOT / "book" / "_ext"

@@ -8,6 +8,7 @@ from pybtex.richtext import Text
 from tools.plain.places import BIBLIOGRAPHY
 
 ALL_NAMED = 6  # authors; where there are more, only the first is named
+HOLDERS = ("journal", "booktitle", "publisher", "institution")  # what a work appeared in
 
 
 @cache
@@ -44,7 +45,7 @@ def authors(key):
 
 
 def in_full(key):
-    """The work as a line of a list of references: authors, year, title, where it appeared, address."""
+    """The work as a line of a list: authors, year, title, where it appeared, address."""
     entry = work(key)
     people = entry.persons["author"]
     names = [full_name(person) for person in people]
@@ -69,11 +70,10 @@ def order(key):
 
 
 def appeared(entry):
-    """Where a work appeared: the journal with volume and pages, the conference, or the publisher."""
+    """Where a work appeared: the journal with volume and pages, the conference, the publisher."""
     fields = entry.fields
-    holder = next((fields[kind] for kind in ("journal", "booktitle", "publisher", "institution")
-                   if kind in fields), "")  # fmt: skip
-    where = words(holder)
+    holders = [fields[kind] for kind in HOLDERS if kind in fields]
+    where = words(holders[0]) if holders else ""
     if "volume" in fields:
         where += f" {fields['volume']}"
         if "number" in fields:

@@ -9,7 +9,7 @@ from myst_nb.core.variables import format_plain_text
 
 from tools.plain import course, places, references
 
-# What prose consists of besides words. Escaped characters, code and formulas are found so that they stay as they are.
+# What prose consists of besides words. Escaped characters and code are found so that they stay.
 PIECE = re.compile(
     r"""
       (?P<escaped> \\. )
@@ -31,7 +31,7 @@ def prose(page, text):
         if match["role"]:
             return role(page, match["role"], match["text"])
         if match["display"]:
-            return display(page, match["display"], match["label"])
+            return display_in_line(page, match)
         if match["formula"]:
             return match["formula"].replace(
                 "\n", " "
@@ -45,12 +45,24 @@ def prose(page, text):
 
 def display(page, formula, label):
     """A formula on a line of its own, with its number when it has a label."""
-    tag = f" \\tag{{{page.place(label).number}}}" if label else ""
-    return f"$$\n{formula.strip()}{tag}\n$$"
+    return f"$$\n{formula.strip()}{tag(page, label)}\n$$"
+
+
+def display_in_line(page, match):
+    """A formula in a list or a quote, on one line, so that none of their marks is in it."""
+    line = match.string.rfind("\n", 0, match.start()) + 1
+    margin = match.string[line : match.start()]  # spaces or >, which begin its other lines too
+    lines = [line.removeprefix(margin).strip() for line in match["display"].splitlines()]
+    formula = " ".join(filter(None, lines))
+    return f"$$ {formula}{tag(page, match['label'])} $$"
+
+
+def tag(page, label):
+    return f" \\tag{{{page.place(label).number}}}" if label else ""
 
 
 def inline_html(text):
-    """Plain Markdown of one line as HTML, for places where Markdown is not read, such as a summary."""
+    """Plain Markdown of one line as HTML, for a summary, in which Markdown is not read."""
     formulas = []
 
     def keep(match):
@@ -66,11 +78,11 @@ def inline_html(text):
     )
 
 
-# Links ----------------------------------------------------------------------------------------------------------------
+# Links --------------------------------------------------------------------------------------
 
 
 def link(page, match):
-    """A link or a picture of prose: to a chapter's notebook, to a file of the course, or out of it."""
+    """A link or a picture: to a chapter's notebook, to a file of the course, or out of it."""
     words = prose(page, match["words"])
     address = match["address"]
     if match["image"]:
@@ -103,7 +115,10 @@ def page_title(page, target):
 
 
 def file_of(page, address):
-    """The file that an address in a chapter's text means, seen from the text, from its notebook or from the book."""
+    """The file that an address means, seen from the chapter's text or from its notebook.
+
+    An address that begins with / is seen from the top folder.
+    """
     starts = (places.ROOT,) if address.startswith("/") else (places.TEXTS, places.NOTEBOOKS)
     for start in starts:
         file = (start / address.lstrip("/")).resolve()
@@ -119,7 +134,7 @@ def file_address(page, address):
     return Path(os.path.relpath(file_of(page, address), places.NOTEBOOKS)).as_posix()
 
 
-# Roles ----------------------------------------------------------------------------------------------------------------
+# Roles --------------------------------------------------------------------------------------
 
 
 def role(page, name, text):
@@ -179,7 +194,7 @@ def term(page, text):
 
 
 def glued(page, text):
-    """A number or word of the run: ``key``, or ``key:.2f`` with the form of a Python format string."""
+    """A number or word of the run: ``key``, or ``key:.2f`` with a form of Python's format."""
     key, _, form = text.partition(":")
     if key not in page.glued:
         raise ValueError(f"{page.name}: nothing is glued as {key!r}: execute the notebook")
@@ -195,7 +210,7 @@ def measured(page, text):
 
 
 def code(page, text):
-    """Something in the package, ``mmcourse.decoding.greedy``: as code; after ~ its last name alone."""
+    """Something in the package as code: mmcourse.decoding.greedy; after ~ its last name alone."""
     words, target = titled(text)
     name = target.rpartition(".")[2] if target.startswith("~") else target
     return f"`{words or name}`"

@@ -28,9 +28,10 @@ class Directive:
 
 @dataclass
 class Block:
-    """A block at the outermost level of a cell: its kind (a token's name of markdown-it-py) and its source.
+    """A block at the outermost level of a cell: its kind (a token's type) and its source.
 
-    ``label`` is set for a numbered formula, ``directive`` for a fence that is one. ``inner`` are the tokens within.
+    ``label`` is set for a numbered formula, ``directive`` for a fence that is one. ``inner`` are
+    the tokens within.
     """
 
     kind: str
@@ -60,6 +61,13 @@ def blocks(text):
         elif token.nesting >= 0:
             found.append(block(token, lines))
     return found
+
+
+def link_definitions(text):
+    """The names of links whose address is defined elsewhere in a text, [name]: address."""
+    environment = {}
+    parser().parse(text, environment)
+    return list(environment.get("references", {}))
 
 
 def block(token, lines):

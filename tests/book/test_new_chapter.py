@@ -1,0 +1,150 @@
+"""``tools/notebooks.py new 04_gpt`` begins a chapter that runs, builds, and says what is left."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.book.pages import ROOT, TEXTS
+from tools import new_chapter
+
+PAGES = ["_toc.yml", "index.md", "book/api.md", "book/formulas.csv", "book/formulas.md"]
+WRITTEN = ["book/chapters/04_gpt.py", "mmcourse/gpt.py", "tests/test_gpt.py"]
+
+
+@pytest.fixture
+def course(tmp_path):
+    """A copy of the course, as far as a new chapter touches it."""
+    for page in PAGES:
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / page, tmp_path / page)
+    for folder in ("book/chapters", "mmcourse", "tests"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+    for text in TEXTS:
+        shutil.copy(text, tmp_path / "book" / "chapters")
+    return tmp_path
+
+
+def contents(course):
+    table = yaml.safe_load((course / "_toc.yml").read_text(encoding="utf-8"))
+    return {part["caption"]: [page["file"] for page in part["chapters"]] for part in table["parts"]}
+
+
+def test_it_says_what_it_wrote(course):
+    paths = [path.relative_to(course).as_posix() for path in new_chapter.new("04_gpt", course)]
+    assert sorted(paths) == sorted(PAGES + WRITTEN)
+    for path in WRITTEN + PAGES[1:2]:
+        text = (course / path).read_text(encoding="utf-8")
+        assert "TODO" in text
+        assert not re.search(r"@\w+@", text), "a word of the skeleton is left"
+
+
+def test_it_enters_the_pages_in_the_order_of_the_book(course):
+    new_chapter.new("04_gpt", course)
+    chapters = contents(course)["II Encoders"]
+    assert chapters == ["book/chapters/04_gpt", "book/chapters/05_vision"]
+    index = (course / "index.md").read_text(encoding="utf-8")
+    numbers = [int(number) for number in re.findall(r"^\| \[(\d+) ", index, re.MULTILINE)]
+    assert 4 in numbers and numbers == sorted(numbers)
+    with (course / "book" / "formulas.csv").open(encoding="utf-8", newline="") as file:
+        labels = [row["label"].split("-")[1] for row in csv.DictReader(file)]
+    assert labels[labels.index("gpt") - 1] == "transformer"
+    assert labels[labels.index("gpt") + 1] == "vision"
+    formulas = (course / "book" / "formulas.md").read_text(encoding="utf-8")
+    assert re.findall(r"\{formulas\} (\w+)", formulas)[1:4] == ["transformer", "gpt", "vision"]
+    package = (course / "book" / "api.md").read_text(encoding="utf-8")
+    modules = re.findall(r"^## (\S+)$", package, re.MULTILINE)
+    assert modules[modules.index("mmcourse.gpt") - 1] == "mmcourse.transformer"
+
+
+def test_nothing_else_of_the_pages_changes(course):
+    before = {page: (course / page).read_text(encoding="utf-8") for page in PAGES}
+    new_chapter.new("04_gpt", course)
+    for page, text in before.items():
+        after = (course / page).read_text(encoding="utf-8")
+        rest = iter(after.splitlines())
+        assert all(line in rest for line in text.splitlines()), f"{page} lost a line"
+        assert len(after.splitlines()) - len(text.splitlines()) <= 7
+
+
+@pytest.mark.parametrize(
+    ("file", "part", "neighbours"),
+    [
+        ("23_cases", "VI Beyond", ["book/chapters/23_cases"]),
+        ("00_before", "Before we start", ["book/notation", "book/chapters/00_before"]),
+        ("09_fusion", "III One space", ["book/chapters/09_fusion"]),
+        ("17_interpretability", "V The captioner",
+         ["book/chapters/16_photographs", "book/chapters/17_interpretability"]),
+        ("21_text_to_image", "VI Beyond", ["book/chapters/21_text_to_image"]),
+    ],
+)  # fmt: skip
+def test_every_number_has_its_part(course, file, part, neighbours):
+    new_chapter.new(file, course)
+    parts = contents(course)
+    assert parts[part][-2:] == neighbours or parts[part] == neighbours
+    order = [caption for caption in parts if caption in new_chapter.PARTS.values()]
+    assert order == [caption for caption in new_chapter.PARTS.values() if caption in order]
+    assert list(parts)[-2:] == ["Assignments", "Appendices"]
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("gpt", "such as 04_gpt, got gpt"),
+        ("4_gpt", "such as 04_gpt"),
+        ("24_more", "up to 23"),
+        ("05_more", "chapter 5 is there: vision"),
+        ("04_attention", "is there already"),
+    ],
+)
+def test_what_cannot_be_begun_writes_nothing(course, file, message):
+    (course / "mmcourse" / "attention.py").touch()
+    before = {path: path.read_bytes() for path in course.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit, match=message):
+        new_chapter.new(file, course)
+    assert {path: path.read_bytes() for path in course.rglob("*") if path.is_file()} == before
+
+
+def test_no_chapter_is_left_unwritten():
+    places = [*TEXTS, *map(ROOT.joinpath, PAGES), *(ROOT / "mmcourse").rglob("*.py")]
+    assert [path.name for path in places if "TODO" in path.read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.slow
+def test_what_it_wrote_runs_and_builds(tmp_path):
+    """The skeleton's notebook runs, the book builds with it, and its tests miss content alone."""
+    course = tmp_path / "course"
+    unneeded = shutil.ignore_patterns(".venv", ".git", "_build", "__pycache__")
+    shutil.copytree(ROOT, course, ignore=unneeded)
+    environment = os.environ | {"PYTHONPATH": str(course)}
+
+    def python(*arguments):
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=course,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    for command in (["new", "04_gpt"], ["run", "04_gpt"]):
+        done = python("tools/notebooks.py", *command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    build = ["-m", "jupyter_book", "build", ".", "--all", "-n", "-W", "--keep-going"]
+    built = python(*build)
+    assert built.returncode == 0, (built.stdout + built.stderr)[-2000:]
+    assert (course / "_build" / "html" / "book" / "chapters" / "04_gpt.html").is_file()
+    files = ["tests/test_gpt.py", "tests/book/test_chapters.py", "tests/book/test_plain.py",
+             "tests/book/test_formulas.py", "tests/book/test_new_chapter.py"]  # fmt: skip
+    tested = python("-m", "pytest", "-q", "-m", "not slow", "-k", "gpt or formula or todo", *files)
+    failed = set(re.findall(r"^FAILED \S+::(\w+)", tested.stdout, re.MULTILINE))
+    assert failed == {
+        "test_todo_equals_an_independent_implementation",
+        "test_every_exercise_has_level_minutes_and_solution",
+        "test_every_quiz_option_is_explained",
+    }, tested.stdout[-3000:]

@@ -5,7 +5,7 @@ EXAMPLES = """  mmcourse bench
   mmcourse bench --only attention layers
   mmcourse bench --json book/benchmarks.json
   mmcourse bench --only learning --json book/benchmarks.json"""
-RACES = ("attention", "layers", "training", "generation", "scores", "peak", "learning")
+RACES = ("attention", "training", "generation", "scores", "layers", "learning")
 
 
 def add_arguments(parser):

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from mmcourse import cli
+from mmcourse.book.plotting import show_attention
 from mmcourse.captioning import Caption, Captioner
 from mmcourse.data.language import vocabulary
 from tests.cli.conftest import TINY
@@ -172,10 +173,12 @@ def test_a_name_that_the_terminal_cannot_print(model, picture, tmp_path, monkeyp
 
 def test_the_attention_picture(model, picture, tmp_path, monkeypatch, capsys):
     seen = []
-    monkeypatch.setattr(
-        "mmcourse.book.plotting.show_attention",
-        lambda *given, real=show_attention(): seen.append(given) or real(*given),
-    )
+
+    def show(*given):
+        seen.append(given)
+        return show_attention(*given)
+
+    monkeypatch.setattr("mmcourse.book.plotting.show_attention", show)
     file = tmp_path / "attention.png"
     assert cli.main(["caption", picture, "--model", model, "--show", str(file)]) == 0
     assert Image.open(file).width > 300
@@ -184,12 +187,6 @@ def test_the_attention_picture(model, picture, tmp_path, monkeypatch, capsys):
     assert np.array_equal(image, np.asarray(Image.open(picture)))
     assert tokens == expected.tokens
     torch.testing.assert_close(attention, expected.attention)
-
-
-def show_attention():
-    from mmcourse.book.plotting import show_attention
-
-    return show_attention
 
 
 @pytest.mark.parametrize(

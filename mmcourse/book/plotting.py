@@ -29,7 +29,8 @@ WEIGHTS = LinearSegmentedColormap.from_list("weights", [PAPER, "#9cc4e4", BLUE, 
 def use_style():
     """Set the book's style. Call it once, at the top of a notebook.
 
-    Figures become vector drawings on white paper, the same bytes on every run.
+    Figures become vector drawings on white paper, with a PNG beside each, the same bytes on every
+    run.
     """
     mpl.rcParams.update(
         {
@@ -57,7 +58,9 @@ def use_style():
     if "ipykernel" in sys.modules:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("svg", bbox_inches="tight", metadata={"Date": None})
+        # SVG is sharp on a page; PNG shows where SVG is held back: in a notebook that is not
+        # trusted yet, and on code hosts.
+        set_matplotlib_formats("svg", "png", bbox_inches="tight", metadata={"Date": None})
 
 
 def show_images(images, titles=None, columns=6, size=1.3):

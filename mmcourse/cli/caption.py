@@ -60,10 +60,10 @@ def add_arguments(parser):
 
 def run(options):
     """Print one line for each picture; those that cannot be captioned are named on stderr."""
-    from mmcourse.captioning import Captioner
+    from mmcourse.hub import load
 
     check(options)
-    model = Captioner.from_pretrained(options.model).eval()
+    model = load(options.model)
     failed = 0
     for name in options.pictures:
         try:

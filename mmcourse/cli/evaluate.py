@@ -38,11 +38,11 @@ def add_arguments(parser):
 
 def run(options):
     """Print the scores of a captioner on scenes or photographs of a split."""
-    from mmcourse.captioning import Captioner
+    from mmcourse.hub import load
 
     check_root(options)
     beams = strategy_options(options).get("beams", BEAMS)
-    model = Captioner.from_pretrained(options.model).eval()
+    model = load(options.model)
     if options.data == "scenes":
         what, scores = on_scenes(model, options, beams)
     else:

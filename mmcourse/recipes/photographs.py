@@ -5,9 +5,8 @@ from pathlib import Path
 import torch
 
 from mmcourse import training
-from mmcourse.captioning import PhotographCaptioner
-from mmcourse.data.photographs import load_photographs, vocabulary
-from mmcourse.photographs import Pairs, evaluate, inputs_of
+from mmcourse.data.captioned import load_photographs, vocabulary
+from mmcourse.photographs import Pairs, PhotographCaptioner, evaluate, inputs_of
 from mmcourse.recipes import training_config
 
 MODEL = {
@@ -39,7 +38,7 @@ def load(data, root, splits):
     """The photographs of some splits, as lists in a dict, and notes on what is wrong in the files.
 
     Raises ValueError when the first of the splits has no photographs; other errors are those of
-    :func:`~mmcourse.data.photographs.load_photographs`.
+    :func:`~mmcourse.data.captioned.load_photographs`.
     """
     found, notes = load_photographs(data, root)
     if not found[splits[0]]:
@@ -83,7 +82,7 @@ def train(
 
     Args:
         setting: a key of ``MODEL`` and ``TRAINING``.
-        photographs: lists of :class:`~mmcourse.data.photographs.Photograph` in a dict, under
+        photographs: lists of :class:`~mmcourse.data.captioned.Photograph` in a dict, under
             ``train`` and ``val``.
         folder: gets checkpoints, the log and the model.
         encoder: what :func:`~mmcourse.photographs.load_encoder` takes.

@@ -3,10 +3,10 @@
 import torch
 
 from mmcourse import training
-from mmcourse.captioning import Captioner
+from mmcourse.captioning import SceneCaptioner
 from mmcourse.data import EmojiScenes, Practice
 from mmcourse.data.language import vocabulary
-from mmcourse.evaluation.captions import fact_scores
+from mmcourse.evaluation import fact_scores
 from mmcourse.photographs import evaluate as evaluate_captions
 from mmcourse.recipes import training_config
 
@@ -40,11 +40,11 @@ def train(setting, folder, *, resume=None, **changes):
 
     torch.manual_seed(config.seed)
     with training.memory_advice(config):
-        model = Captioner(vocabulary(), **MODEL[setting])
+        model = SceneCaptioner(vocabulary(), **MODEL[setting])
     return training.train(
         model,
         Practice(),
-        Captioner.terms,
+        SceneCaptioner.terms,
         config,
         folder,
         collate=model.collate,
@@ -63,7 +63,7 @@ def evaluate(model, split, count, strategy="beam", beams=4):
     scenes = [dataset[index] for index in range(count)]
 
     def inputs(scene):
-        return model.load([scene.image])[0]
+        return model.prepare([scene.image])[0]
 
     scores, captions = evaluate_captions(model, scenes, inputs, strategy, beams)
     for kind, (precision, recall) in fact_scores(captions, scenes).items():

@@ -6,7 +6,7 @@ import torch
 
 from mmcourse.book.figures.beams import beam_steps
 from mmcourse.book.figures.captions import CaptionExplorer, retell
-from mmcourse.captioning import Captioner
+from mmcourse.captioning import SceneCaptioner
 from mmcourse.data import EmojiScenes
 from mmcourse.data.language import vocabulary
 from mmcourse.decoding import beam_search
@@ -156,7 +156,7 @@ def test_a_still_picture_stands_beside_the_live_one(figure):
 
 def test_what_is_retold_is_what_the_captioner_does():
     torch.manual_seed(0)
-    model = Captioner(
+    model = SceneCaptioner(
         vocabulary(), width=8, heads=2, decoder_layers=2, channels=[8] * 3, blocks=[0] * 3
     ).eval()
     scene = next(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmcourse.captioning import Captioner
+from mmcourse.captioning import SceneCaptioner
 from mmcourse.data import EmojiScenes
 from mmcourse.data.language import vocabulary
 from mmcourse.recipes import scenes
@@ -23,7 +23,7 @@ def model(tmp_path_factory):
     """Folder of a captioner that has learnt nothing."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    Captioner(vocabulary(), **TINY, max_length=6).save_pretrained(folder)
+    SceneCaptioner(vocabulary(), **TINY, max_length=6).save_pretrained(folder)
     return str(folder)
 
 

@@ -12,14 +12,15 @@ from PIL import Image
 
 from mmcourse import cli
 from mmcourse.book.plotting import show_attention
-from mmcourse.captioning import Caption, Captioner
+from mmcourse.captioning import Caption, SceneCaptioner
 from mmcourse.data.language import vocabulary
+from mmcourse.hub import load
 from tests.cli.conftest import TINY
 
 
 def sampled(model, picture, seed, **options):
     """What the model samples of a picture from a seed."""
-    captioner = Captioner.from_pretrained(model).eval()
+    captioner = load(model)
     generator = torch.Generator().manual_seed(seed)
     return captioner.caption(picture, "sample", generator=generator, **options).text
 
@@ -35,7 +36,7 @@ def send(monkeypatch, content):
 def test_caption(model, picture, capsys):
     assert cli.main(["caption", picture, picture, "--model", model, "--strategy", "greedy"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    text = Captioner.from_pretrained(model).eval().caption(picture, "greedy").text
+    text = load(model).caption(picture, "greedy").text
     assert len(lines) == 2 and all(line.startswith(f"{picture}: {text}") for line in lines)
     assert "low confidence" in lines[0]  # it has learnt nothing
 
@@ -43,7 +44,7 @@ def test_caption(model, picture, capsys):
 @pytest.mark.parametrize("confidence", [0.05, 0.99])
 def test_confidence_is_stated(model, picture, capsys, monkeypatch, confidence):
     found = Caption("a cat", -1.0, ["a", "cat"], torch.zeros(1), confidence)
-    monkeypatch.setattr(Captioner, "caption", lambda *_, **__: found)
+    monkeypatch.setattr(SceneCaptioner, "caption", lambda *_, **__: found)
     assert cli.main(["caption", picture, "--model", model]) == 0
     note = " (low confidence 0.05: unlike what the model has seen)" if confidence < 0.5 else ""
     assert capsys.readouterr().out == f"{picture}: a cat{note}\n"
@@ -52,7 +53,7 @@ def test_confidence_is_stated(model, picture, capsys, monkeypatch, confidence):
 def test_json_is_one_object_a_line(model, picture, capsys):
     assert cli.main(["caption", picture, "--json", "--model", model, "--beams", "2"]) == 0
     (row,) = map(json.loads, capsys.readouterr().out.splitlines())
-    expected = Captioner.from_pretrained(model).eval().caption(picture, beams=2)
+    expected = load(model).caption(picture, beams=2)
     assert (row["picture"], row["caption"]) == (picture, expected.text)
     assert row["low_confidence"] is True
     assert row["confidence"] == pytest.approx(expected.confidence, rel=1e-4)
@@ -183,7 +184,7 @@ def test_the_attention_picture(model, picture, tmp_path, monkeypatch, capsys):
     assert cli.main(["caption", picture, "--model", model, "--show", str(file)]) == 0
     assert Image.open(file).width > 300
     ((image, tokens, attention),) = seen
-    expected = Captioner.from_pretrained(model).eval().caption(picture)
+    expected = load(model).caption(picture)
     assert np.array_equal(image, np.asarray(Image.open(picture)))
     assert tokens == expected.tokens
     torch.testing.assert_close(attention, expected.attention)
@@ -208,14 +209,14 @@ def test_what_cannot_be_shown(complaint, given, message):
 def test_a_model_that_cannot_be_loaded(tmp_path, picture, complaint, damage):
     folder = tmp_path / "model"
     if damage != "missing":
-        Captioner(vocabulary(), **TINY).save_pretrained(folder)
+        SceneCaptioner(vocabulary(), **TINY).save_pretrained(folder)
     weights = folder / "model.safetensors"
     if damage == "no weights":
         weights.unlink()
     elif damage == "cut off":
         weights.write_bytes(weights.read_bytes()[:1000])
     elif damage == "other shape":
-        Captioner(vocabulary(), **TINY | {"width": 12}).save_pretrained(tmp_path / "other")
+        SceneCaptioner(vocabulary(), **TINY | {"width": 12}).save_pretrained(tmp_path / "other")
         weights.write_bytes((tmp_path / "other" / weights.name).read_bytes())
     elif damage == "no model":
         (folder / "config.json").write_text("[]")

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from mmcourse import cli
-from mmcourse.captioning import Captioner
 from mmcourse.data import EmojiScenes
-from mmcourse.evaluation.captions import bleu, cider_d, fact_scores, rouge_l
+from mmcourse.evaluation import bleu, cider_d, fact_scores, rouge_l
+from mmcourse.hub import load
 
 
 def test_evaluate(model, capsys):
@@ -15,7 +15,7 @@ def test_evaluate(model, capsys):
     assert cli.main([*given, "--strategy", "greedy", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     scenes = [EmojiScenes("style")[index] for index in range(3)]
-    captioner = Captioner.from_pretrained(model).eval()
+    captioner = load(model)
     captions = [captioner.caption(scene.image, "greedy").text for scene in scenes]
     references = [scene.captions for scene in scenes]
     assert scores["BLEU-4"] == pytest.approx(bleu(captions, references)[3])

@@ -8,7 +8,7 @@ import torch
 from mmcourse.bench import bench, races
 from mmcourse.bench.races import attention, learning, peers, scores, training
 from mmcourse.bench.timing import Race
-from mmcourse.captioning import Captioner
+from mmcourse.captioning import SceneCaptioner
 from mmcourse.data import EmojiScenes
 from mmcourse.data.language import vocabulary
 
@@ -97,7 +97,9 @@ def test_memory_against_the_smallest(race, monkeypatch, ours, reached):
 
 def test_the_peer_is_our_model_with_another_encoder():
     torch.manual_seed(0)
-    model = Captioner(vocabulary()[:60], width=24, heads=3, decoder_layers=2, image_size=32).eval()
+    model = SceneCaptioner(
+        vocabulary()[:60], width=24, heads=3, decoder_layers=2, image_size=32
+    ).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     peer = peers.peer_captioner(model).eval()

@@ -10,8 +10,9 @@ import torch
 
 from mmcourse import decoding
 from mmcourse.bench.races.peers import peer_captioner
-from mmcourse.captioning import END, PAD, START, Captioner
+from mmcourse.captioning import END, PAD, START
 from mmcourse.data import EmojiScenes
+from mmcourse.hub import load
 
 PICTURES = 32
 SINGLE = 8  # pictures that are described one after the other
@@ -20,7 +21,7 @@ BEAMS = 4
 
 def rows(race):
     """Greedy search and four beams, each picture by picture and in a batch."""
-    model = Captioner.from_pretrained("scenes").eval().to(race.device)
+    model = load("scenes").to(race.device)
     peer = peer_captioner(model)
     scenes = EmojiScenes("val")
     count = 2 if race.quick else PICTURES

@@ -13,10 +13,10 @@ import torch
 from mmcourse.bench.races.generation import our_ids, peer_ids
 from mmcourse.bench.races.peers import peer_captioner
 from mmcourse.bench.races.training import PEER, TINY, peer_loss
-from mmcourse.captioning import Captioner
+from mmcourse.captioning import SceneCaptioner
 from mmcourse.data import EmojiScenes
 from mmcourse.data.language import vocabulary
-from mmcourse.evaluation.captions import fact_scores
+from mmcourse.evaluation import fact_scores
 from mmcourse.training import TrainingConfig, train
 from mmcourse.vision import to_pixels
 
@@ -31,7 +31,7 @@ GOAL = 0.7  # of the peer's time
 def rows(race):
     """One row: ours on its own loss, the peer on the loss of the words."""
     torch.manual_seed(0)
-    model = Captioner(vocabulary(), **(TINY if race.quick else SMALL)).to(race.device)
+    model = SceneCaptioner(vocabulary(), **(TINY if race.quick else SMALL)).to(race.device)
     peer = peer_captioner(model)
     world = EmojiScenes("val", only=WORLD)
     scenes = [world[index] for index in range(4 if race.quick else SCENES)]
@@ -41,7 +41,7 @@ def rows(race):
         return our_ids(model, [model.encode(images)])
 
     race.say("ours")
-    seconds, precision = learn(race, model, Captioner.loss, write, model, scenes)
+    seconds, precision = learn(race, model, SceneCaptioner.loss, write, model, scenes)
     row = {
         "what": f"training until {TARGET:.0%} of the stated facts are true",
         "sizes": f"B 32, D {model.embedding.embedding_dim}, {len(WORLD)} nouns",

@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 from mmcourse.data import EmojiScenes
-from mmcourse.evaluation.captions import bleu, cider_d
+from mmcourse.evaluation.fast import bleu, cider_d
 
 CAPTIONS = 2000
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmcourse.bench.races.peers import grid_cells, peer_captioner
 from mmcourse.bench.timing import Step
-from mmcourse.captioning import PAD, Captioner
+from mmcourse.captioning import PAD, SceneCaptioner
 from mmcourse.data import EmojiScenes
 from mmcourse.data.language import vocabulary
 from mmcourse.vision import to_pixels
@@ -91,7 +91,7 @@ def matrix_side(race):
 def captioner_and_batch(race, arguments, count):
     """A fresh captioner, a batch of scenes to train on, and the sizes as a text."""
     torch.manual_seed(0)
-    model = Captioner(vocabulary(), **arguments).to(race.device).train()
+    model = SceneCaptioner(vocabulary(), **arguments).to(race.device).train()
     scenes = EmojiScenes("train")
     batch = model.collate([scenes[index] for index in range(count)])
     batch = {name: tensor.to(race.device) for name, tensor in batch.items()}

@@ -4,6 +4,7 @@ The numbers come from Python; the arithmetic and the drawing happen in the page.
 anywidget whose traits are its data, so it works in JupyterLab and, without a server, in the book.
 """
 
+import base64
 import io
 from pathlib import Path
 
@@ -37,14 +38,17 @@ class Figure(anywidget.AnyWidget):
     _css = style()
 
     def _repr_mimebundle_(self, **options):
-        """The live figure, and the still one for paper and for readers without scripts."""
+        """The live figure; and the still one, for paper and without scripts, as SVG and PNG."""
         data, metadata = super()._repr_mimebundle_(**options)
         picture = self.draw()
-        file = io.StringIO()
-        picture.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
+        vectors = io.StringIO()
+        picture.savefig(vectors, format="svg", bbox_inches="tight", metadata={"Date": None})
+        pixels = io.BytesIO()
+        picture.savefig(pixels, format="png", bbox_inches="tight")
         plt.close(picture)
         data["text/plain"] = f"{type(self).__name__}()"
-        data["image/svg+xml"] = file.getvalue()
+        data["image/svg+xml"] = vectors.getvalue()
+        data["image/png"] = base64.b64encode(pixels.getvalue()).decode()
         return data, metadata
 
 

@@ -35,7 +35,7 @@ def retell(captioner, scene, beams=4):
         max_length=captioner.max_length,
         beams=beams,
     )
-    caption = captioner.explain(memory, found.tokens[0], found.log_prob.item())
+    (caption,) = captioner.explain(memory, found.tokens, found.log_prob.tolist())
     return {
         "picture": scene.image,
         "words": caption.tokens,

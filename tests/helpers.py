@@ -1,5 +1,7 @@
 """What several test files call: how two models are compared, and how a figure is used."""
 
+import re
+
 import torch
 from torch import nn
 
@@ -23,6 +25,16 @@ def says(page, text):
     """Wait until the figure says this: a touch is told to a page a moment later."""
     page.get_by_role("status").filter(has_text=text).wait_for(timeout=20_000)
     return True
+
+
+def attributes(places, *names):
+    """Attributes of elements of a page as rows, numbers as numbers."""
+    script = "(places, names) => places.map((one) => names.map((name) => one.getAttribute(name)))"
+    rows = places.evaluate_all(script, names)
+    return [
+        [float(value) if re.fullmatch(r"-?[\d.]+", value or "") else value for value in row]
+        for row in rows
+    ]
 
 
 def drag(page, start, end, steps=4):

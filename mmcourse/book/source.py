@@ -8,9 +8,9 @@ from IPython.display import Markdown
 
 
 def show_source(thing):
-    """Give the source of a function, a class or a module as a highlighted code block under its file and line numbers.
+    """The source of a function, a class or a module as a code block, with its file and lines.
 
-    Raises TypeError when ``thing`` has no Python source, such as a number or a function written in C.
+    Raises TypeError when ``thing`` has no Python source, such as a number or a function in C.
     """
     try:
         thing = inspect.unwrap(thing)  # a decorator would lead to its own file
@@ -20,11 +20,13 @@ def show_source(thing):
         raise TypeError(
             f"expected a function, a class or a module written in Python, got {thing!r}"
         ) from error
+    first = max(first, 1)  # of a module it is 0
+    last = first + len(lines) - 1
     module = inspect.getmodule(thing).__name__
-    path = "/".join([*module.split(".")[:-1], file.name])
-    where = f"`{path}`, lines {max(first, 1)} to {max(first, 1) + len(lines) - 1}"
-    name = f"{module}:{'' if inspect.ismodule(thing) else thing.__qualname__}"  # tools/notebooks.py finds it by this
-    return Markdown(
-        f"{where}\n\n```python\n{dedent(''.join(lines)).rstrip()}\n```",
-        metadata={"mmcourse_source": name},
-    )
+    folders = module.split(".")[:-1]
+    path = "/".join([*folders, file.name])
+    code = dedent("".join(lines)).rstrip()
+    text = f"`{path}`, lines {first} to {last}\n\n```python\n{code}\n```"
+    name = "" if inspect.ismodule(thing) else thing.__qualname__
+    # tools/notebooks.py finds the output by this
+    return Markdown(text, metadata={"mmcourse_source": f"{module}:{name}"})

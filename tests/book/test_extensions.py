@@ -51,6 +51,9 @@ INDEX = """# A book
 ```{solutions} A7
 ```
 
+```{benchmarks} learning
+```
+
 ```{toctree}
 :numbered:
 book/chapters/02_near
@@ -87,10 +90,13 @@ NEAR = (
 TIED = "It is 5% or {glue:text}`share:.1%` of `5 %`, 0.1 to +0.3 by BLEU-4 (with $x=2$), ten-fold, $y$ and $z$."
 FAR = "# Far\n\n## First\n\n$$\na\n$$ (eq-far-a)\n\n## Second\n\n$$\nb\n$$ (eq-far-b)\n\nSee {eq}`eq-far-b`."
 FAR += ' "($s$, $t$)": $u$ or $v$-th.'
-ROWS = [{"what": "a race", "sizes": "B 1", "unit": "ms", "ours": 20.0, "peer": 30.0, "peer_name": "theirs",
-         "ratio": 1.5, "spread": [1.4, 1.6], "goal": "≥ 2", "reached": False, "notes": ["a note"],
+ROWS = [{"race": "layers", "what": "a race", "sizes": "B 1", "unit": "ms", "ours": 20.0, "peer": 30.0, "peer_name": "theirs",
+         "ratio": 1.5, "spread": [1.4, 1.6], "goal": "≥ 2", "reached": "draw", "notes": ["a note"],
          "profile": {"ourModel": {"softmax": 0.25, "other": 0.019}}},
-        {"what": "alone", "sizes": "B 2", "unit": "s", "ours": 3.0, "goal": None, "notes": []}]  # fmt: skip
+        {"race": "learning", "what": "to learn", "sizes": "B 3", "unit": "s", "ours": 4.0, "goal": "≤ 0.7",
+         "notes": []},
+        {"race": "scores", "what": "alone", "sizes": "B 2", "unit": "s", "ours": 3.0, "goal": None, "notes": [],
+         "rounds": 9}]  # fmt: skip
 
 
 def figure(name, key):
@@ -215,7 +221,7 @@ def test_a_formula_stays_with_its_brackets_and_commas(pages):
 
 def test_what_was_measured_is_on_the_page_and_in_the_table(pages):
     """200 words a minute, and 20 lines of code that the page shows; exercises and quiz are not read."""
-    words = len(NEAR.split()) + 366 + len(TIED.split()) + len("## Take-aways".split())
+    words = len(NEAR.split()) + 366 + len(TIED.split()) + len(["##", "Take-aways"])
     reading = -(-(words / 200 + 25 / 20) // 1)
     assert f"42 s, {reading:.0f} min" in pages["book/chapters/02_near"].get_text() and reading == 4
     assert table(pages["index"], 0) == [["2 Near", "4", "42", "321"], ["5 Far", "1", "", ""]]
@@ -268,13 +274,15 @@ def test_what_was_raced(pages):
         [cell.replace("\N{NO-BREAK SPACE}", "~") for cell in row]
         for row in table(pages["index"], 2)
     ]
-    assert rows == [["1", "a race", "B 1", "20.0 ms", "30.0 ms", "1.50 (1.40~to~1.60)", "≥~2", "no"],
-                    ["2", "alone", "B 2", "3.00 s", "–", "–", "–", "–"]]  # fmt: skip
+    assert rows == [["1", "a race", "B 1", "20.0 ms", "30.0 ms", "1.50 (1.40~to~1.60)", "≥~2", "draw"],
+                    ["3", "alone", "B 2", "3.00 s", "–", "–", "–", "–"]]  # fmt: skip
     assert table(pages["index"], 3) == [
         ["1", "our\N{ZERO WIDTH SPACE}Model", "softmax 25\N{NO-BREAK SPACE}%"]
     ]
     notes = [item.get_text(strip=True) for item in pages["index"].select("ol li")]
-    assert notes == ["peer: theirs; a note", "peer: none"]
+    assert notes == ["peer: theirs; a note", "peer: none; 9 rounds", "peer: none"]
+    apart = [cell.replace("\N{NO-BREAK SPACE}", "~") for cell in table(pages["index"], 5)[0]]
+    assert apart == ["2", "to learn", "B 3", "4.00 s", "–", "–", "≤~0.7", "–"]
 
 
 def test_what_belongs_together_stays_on_one_line(pages):

@@ -1,4 +1,4 @@
-"""The figures that answer back: their numbers are the package's, and a keyboard alone is enough to use them."""
+"""AttentionExplorer and MaskExplorer: their numbers are the package's, and a keyboard is enough."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,18 +10,24 @@ from mmcourse.book import plotting
 from mmcourse.book.figures.attention import AttentionExplorer, MaskExplorer
 from tests.helpers import drag, middle, said, says, traits
 
-PAPER = {"query": [0.98, 0.0], "key": [[1, 0], [0, 1], [1, 1]], "value": [[0, 10], [10, 0], [5, 20]],
-         "names": ["red", "big", "car"]}  # fmt: skip
+PAPER = {
+    "query": [0.98, 0.0],
+    "key": [[1, 0], [0, 1], [1, 1]],
+    "value": [[0, 10], [10, 0], [5, 20]],
+    "names": ["red", "big", "car"],
+}
 
 
-# The arithmetic of the page is the arithmetic of the package ---------------------------------------------------------
+# ---- the arithmetic of the page is the arithmetic of the package
 
 
 @pytest.mark.parametrize(("sources", "size", "stretch"), [(1, 3, 1), (7, 1, 6000), (100, 5, 0.001)])
 def test_attention_in_the_page(call, sources, size, stretch):
     generator = torch.Generator().manual_seed(sources)
-    query, key, value = (torch.randn(*shape, generator=generator, dtype=torch.float64)
-                         for shape in [(1, 2), (sources, 2), (sources, size)])  # fmt: skip
+    query, key, value = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in [(1, 2), (sources, 2), (sources, size)]
+    )
     query *= stretch
     figure = AttentionExplorer(query[0], key, value)
     found = call(figure, "attend", traits(figure))
@@ -32,7 +38,7 @@ def test_attention_in_the_page(call, sources, size, stretch):
 
 @pytest.mark.parametrize("scaled", [True, False])
 def test_wider_attention_in_the_page(call, scaled):
-    """The width d_k of the figure: vectors of d_k numbers whose dot product is sqrt(d_k / 2) times as large."""
+    """A width d_k: vectors of d_k numbers whose dot product is sqrt(d_k / 2) times as large."""
     figure, width = AttentionExplorer(**PAPER), 128
     rows = {
         name: torch.tensor(PAPER[name]).reshape(-1, 2).double()
@@ -87,27 +93,42 @@ def test_colours_in_the_page(call):
         np.testing.assert_allclose(levels, np.array(plotting.WEIGHTS(step)[:3]) * 255, atol=3)
 
 
-# What Python checks, and what it leaves on paper ---------------------------------------------------------------------
+# ---- what Python checks, and what it leaves on paper
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"query": [float("nan"), 0]}, r"query must be finite numbers of shape \(2\), got shape \(2,\) with NaN"),
-    ({"key": [[1, 0, 0]] * 3}, r"key must be finite numbers of shape \(S, 2\), got shape \(3, 3\)"),
-    ({"key": [[1, 0], [1]]}, "key must be finite numbers"),
-    ({"value": [[1.0], [2.0]]}, r"value must be finite numbers of shape \(3, d_v\), got shape \(2, 1\)"),
-    ({"names": ["red"]}, "names must be 3 words, got 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"query": [float("nan"), 0]},
+            r"query must be finite numbers of shape \(2\), got shape \(2,\) with NaN",
+        ),
+        (
+            {"key": [[1, 0, 0]] * 3},
+            r"key must be finite numbers of shape \(S, 2\), got shape \(3, 3\)",
+        ),
+        ({"key": [[1, 0], [1]]}, "key must be finite numbers"),
+        (
+            {"value": [[1.0], [2.0]]},
+            r"value must be finite numbers of shape \(3, d_v\), got shape \(2, 1\)",
+        ),
+        ({"names": ["red"]}, "names must be 3 words, got 1"),
+    ],
+)
 def test_wrong_vectors_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         AttentionExplorer(**{**PAPER, **change})
 
 
-@pytest.mark.parametrize(("scores", "options", "message"), [
-    ([[0, float("nan")]], {}, "scores must be finite numbers of shape"),
-    (np.zeros((0, 3)), {}, r"scores must be finite .* got shape \(0, 3\)"),
-    ([[0, 1]], {"padding": 3}, "padding must be between 0 and the 2 sources, got 3"),
-    ([[0, 1]], {"targets": ["a", "b"]}, "targets must be 1 words, got 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("scores", "options", "message"),
+    [
+        ([[0, float("nan")]], {}, "scores must be finite numbers of shape"),
+        (np.zeros((0, 3)), {}, r"scores must be finite .* got shape \(0, 3\)"),
+        ([[0, 1]], {"padding": 3}, "padding must be between 0 and the 2 sources, got 3"),
+        ([[0, 1]], {"targets": ["a", "b"]}, "targets must be 1 words, got 2"),
+    ],
+)
 def test_wrong_scores_are_refused(scores, options, message):
     with pytest.raises(ValueError, match=message):
         MaskExplorer(scores, **options)
@@ -143,7 +164,7 @@ def test_drawing_leaves_no_figure_open():
     assert plt.get_fignums() == before
 
 
-# In a browser, by keyboard -------------------------------------------------------------------------------------------
+# ---- in a browser, by keyboard
 
 
 def test_attention_by_keyboard(show):
@@ -182,7 +203,8 @@ def test_the_table_of_attention(show):
     rows = [row.locator("td").all_inner_texts()[:3] for row in page.locator("tbody tr").all()]
     assert rows == [["1.96", "0.69", "0.40"], ["0.00", "0.00", "0.20"], ["1.96", "0.69", "0.40"]]
     assert page.locator(".mm-sum").inner_text() == (
-        "output = 0.40 · (0, 10) + 0.20 · (10, 0) + 0.40 · (5, 20) = (4.00, 12.00)")  # fmt: skip
+        "output = 0.40 · (0, 10) + 0.20 · (10, 0) + 0.40 · (5, 20) = (4.00, 12.00)"
+    )
 
 
 def test_attention_by_pointer(show):
@@ -235,8 +257,10 @@ def test_the_grids_of_masks(show):
         (page.locator("svg").nth(1), weights),
     ):
         texts = grid.locator("text[text-anchor=middle]")
-        expected = [f"{number:.2f}".replace("-0.00", "0.00") if numbers is scores or sees else "0"
-                    for number, sees in zip(numbers.ravel(), seen.ravel(), strict=True)]  # fmt: skip
+        expected = [
+            f"{number:.2f}".replace("-0.00", "0.00") if numbers is scores or sees else "0"
+            for number, sees in zip(numbers.ravel(), seen.ravel(), strict=True)
+        ]
         assert texts.all_text_contents() == expected
         assert grid.locator("text[transform]").all_text_contents() == ["w", "x", "y", "pad"]
     struck = page.locator("svg").nth(0).locator("text[style*=line-through]").all_text_contents()

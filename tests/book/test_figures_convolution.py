@@ -1,4 +1,4 @@
-"""ConvolutionExplorer: its sums are PyTorch's, what it refuses, and that keys, a mouse and a finger can use it."""
+"""ConvolutionExplorer: its sums are PyTorch's, what it refuses, and keys, a mouse and a finger."""
 
 import numpy as np
 import pytest
@@ -31,13 +31,28 @@ def test_convolution_in_the_page(call, name):
     )
 
 
-@pytest.mark.parametrize(("picture", "kernels", "message"), [
-    (PICTURE[0], KERNELS, r"picture must be finite numbers of shape \(h, w\), got shape \(9,\)"),
-    (255 * PICTURE, KERNELS, "between 0 and 1: divide bytes by 255"),
-    (PICTURE, {}, "at least one"),
-    (PICTURE, {"flat": [[1, 2, 3]]}, r"flat must be finite numbers of shape \(1, 1\), got shape \(1, 3\)"),
-    (PICTURE, {"wide": np.ones((8, 8))}, "wide of side 8 does not fit a picture of 7 x 9 pixels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("picture", "kernels", "message"),
+    [
+        (
+            PICTURE[0],
+            KERNELS,
+            r"picture must be finite numbers of shape \(h, w\), got shape \(9,\)",
+        ),
+        (255 * PICTURE, KERNELS, "between 0 and 1: divide bytes by 255"),
+        (PICTURE, {}, "at least one"),
+        (
+            PICTURE,
+            {"flat": [[1, 2, 3]]},
+            r"flat must be finite numbers of shape \(1, 1\), got shape \(1, 3\)",
+        ),
+        (
+            PICTURE,
+            {"wide": np.ones((8, 8))},
+            "wide of side 8 does not fit a picture of 7 x 9 pixels",
+        ),
+    ],
+)
 def test_what_it_refuses(picture, kernels, message):
     with pytest.raises(ValueError, match=message):
         ConvolutionExplorer(picture, kernels)
@@ -56,13 +71,17 @@ def window(page, name, row, column):
     part = PICTURE[row : row + size, column : column + size]
     assert [float(weight) for weight, _ in cells] == KERNELS[name].flatten().tolist()
     assert [float(pixel) for _, pixel in cells] == part.flatten().tolist()
-    frames = [frame.evaluate("e => ['x', 'y', 'width', 'height'].map(name => +e.getAttribute(name))")
-              for frame in page.locator("svg rect:last-child").all()]  # fmt: skip
+    frames = [
+        frame.evaluate("e => ['x', 'y', 'width', 'height'].map(name => +e.getAttribute(name))")
+        for frame in page.locator("svg rect:last-child").all()
+    ]
     assert frames == [[column, row, size, size], [column, row, 1, 1]]
     best = divmod(int(expected.argmax()), expected.shape[1])
     return said(page) == (
-        f"The window begins in row {row} and column {column}, counted from 0. Its sum is {expected[row, column]:.2f}; "
-        f"the largest of all {expected.numel()} is {expected.max():.2f}, in row {best[0]} and column {best[1]}."
+        f"The window begins in row {row} and column {column}, counted from 0. "
+        f"Its sum is {expected[row, column]:.2f}; "
+        f"the largest of all {expected.numel()} is {expected.max():.2f}, "
+        f"in row {best[0]} and column {best[1]}."
     )
 
 

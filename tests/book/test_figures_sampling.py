@@ -1,4 +1,4 @@
-"""SamplingExplorer: what it refuses, that its arithmetic is the package's, and that a keyboard alone can use it."""
+"""SamplingExplorer: what it refuses, that its arithmetic is the package's, and a keyboard."""
 
 import math
 
@@ -14,11 +14,17 @@ LOGITS = 2 * torch.randn(2, 31, generator=torch.Generator().manual_seed(0))
 MOMENTS = [("a", WORDS, LOGITS[0]), ("a red", WORDS, LOGITS[1])]
 
 
-@pytest.mark.parametrize("moments, message", [
-    ([], "at least one .text so far, words, logits."),
-    ([("a", WORDS, LOGITS[0, 1:])], r"logits must be finite numbers of shape \(31\), got shape \(30,\)"),
-    ([("a", WORDS, LOGITS[0] * torch.nan)], "logits must be finite numbers"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "moments, message",
+    [
+        ([], "at least one .text so far, words, logits."),
+        (
+            [("a", WORDS, LOGITS[0, 1:])],
+            r"logits must be finite numbers of shape \(31\), got shape \(30,\)",
+        ),
+        ([("a", WORDS, LOGITS[0] * torch.nan)], "logits must be finite numbers"),
+    ],
+)
 def test_what_cannot_be_shown_is_refused_in_words(moments, message):
     with pytest.raises(ValueError, match=message):
         SamplingExplorer(moments)
@@ -91,13 +97,16 @@ def test_by_keyboard(show):
 
 @pytest.mark.parametrize("width", [320, 700])
 def test_nothing_touches_and_no_number_breaks(show, width):
-    """The longest bar ends before its number; "< 0.1 %" stays on its line, or the rows would jump."""
+    """The longest bar ends before its number; "< 0.1 %" stays on its line: rows do not jump."""
     page = show(SamplingExplorer(MOMENTS), width)
     page.get_by_role("slider", name="Temperature").press("Home")
     assert "<\u00a00.1\u00a0%" in page.get_by_role("table").inner_text()
     gap, heights = page.evaluate("""() => {
-      const box = part => part.getBoundingClientRect(), rows = [...document.querySelectorAll("tr")].slice(1);
-      const ends = rows.map(({cells}) => Math.max(...[...cells[1].firstChild.children].map(bar => box(bar).right)));
-      return [Math.min(...rows.map(({cells}, i) => box(cells[2]).left - ends[i])), rows.map(row => box(row).height)];
+      const box = part => part.getBoundingClientRect();
+      const rows = [...document.querySelectorAll("tr")].slice(1);
+      const bars = rows.map(({cells}) => [...cells[1].firstChild.children]);
+      const ends = bars.map(row => Math.max(...row.map(bar => box(bar).right)));
+      const gaps = rows.map(({cells}, i) => box(cells[2]).left - ends[i]);
+      return [Math.min(...gaps), rows.map(row => box(row).height)];
     }""")
     assert gap >= 5 and max(heights) < 1.5 * min(heights)

@@ -1,4 +1,4 @@
-"""``mmcourse bench``: every row runs, the peers compute the same, and the table says what was measured. No times."""
+"""``mmcourse bench``: how time is taken, what a row says, and how rows are kept. No real times."""
 
 import json
 
@@ -6,24 +6,20 @@ import pytest
 import torch
 
 from mmcourse import cli
-from mmcourse.bench import Race, bench, cells, races, table
-from mmcourse.captioning import SceneCaptioner
-from mmcourse.data import EmojiScenes
-from mmcourse.data.language import vocabulary
-
-
-@pytest.fixture(scope="module")
-def found():
-    return bench(["layers", "training", "generation", "scores", "peak"], quick=True, profile=True)
+from mmcourse.bench import bench, races, results, table
+from mmcourse.bench import timing as timing_module
+from mmcourse.bench.profiling import kind_of, peak_memory
+from mmcourse.bench.timing import Race, Step, verdict
+from mmcourse.cli import bench as command
 
 
 @pytest.fixture
 def race():
-    return Race(quick=True)
+    return Race(quick=True, say=lambda text: None)
 
 
 def clock(monkeypatch, seconds):
-    """Let every call take the seconds that are planned for it, by its name, instead of real ones."""
+    """Let every call take the seconds that are planned for it, by its name."""
     monkeypatch.setattr(Race, "time", lambda self, run: run() or next(seconds[run.__name__]))
 
 
@@ -43,274 +39,219 @@ def three():
 
 
 def test_a_ratio_is_the_median_over_rounds_against_the_fastest_peer(race, monkeypatch):
-    clock(
-        monkeypatch,
-        {
-            "one": iter([1.0, 2.0, 4.0]),
-            "two": iter([2.0, 2.0, 40.0]),
-            "three": iter([9.0, 9.0, 9.0]),
-        },
-    )
+    seconds = {
+        "one": iter([1.0, 2.0, 4.0, 1.0]),
+        "two": iter([2.0, 2.0, 40.0, 1.0]),
+        "three": iter([9.0, 9.0, 9.0, 1.0]),
+    }
+    clock(monkeypatch, seconds)
     row = race.row("what", "sizes", {"ours": one, "slow": three, "fast": two}, 2)
-    assert row["ours"] == 2000 and row["peer"] == 2000 and row["peer_name"] == "fast"
-    assert (
-        row["ratio"] == 2.0
-        and row["spread"] == [1.0, 10.0]
-        and row["rounds"] == 3
-        and row["reached"] is True
-    )
-    assert cells(row) == [
-        "what",
-        "sizes",
-        "2,000 ms",
-        "2,000 ms",
-        "2.00 (1.00 to 10.00)",
-        "≥ 2",
-        "yes",
-    ]
+    assert (row["ours"], row["peer"], row["peer_name"]) == (2000, 2000, "fast")
+    assert (row["ratio"], row["spread"], row["rounds"]) == (2.0, [1.0, 10.0], 3)
+    assert set(row["profile"]) == {"ours", "fast"}
+    ratio = "2.00 (1.00 to 10.00)"
+    assert table.cells(row) == ["what", "sizes", "2,000 ms", "2,000 ms", ratio, "≥ 2", "draw"]
+    assert "peer: fast; 3 rounds" in table.lines(row)
+
+
+@pytest.mark.parametrize(
+    "spread, reached", [([2, 3], "yes"), ([1.99, 3], "draw"), ([1, 2], "draw"), ([1, 1.9], "no")]
+)
+def test_quartiles_on_both_sides_of_the_goal_are_a_draw(spread, reached):
+    assert verdict({"spread": spread}, 2) == {"goal": "≥ 2", "reached": reached}
+    assert verdict({"spread": spread}, None) == {"goal": None, "reached": None}
 
 
 def test_work_counts(race, monkeypatch):
-    clock(monkeypatch, {"one": iter([2.0] * 3), "two": iter([1.0] * 3)})
-    row = race.row(
-        "what",
-        "sizes",
-        {"ours": one, "peer": two},
-        0.6,
-        work={"ours": 8, "peer": 8},
-        unit="samples/s",
-    )
-    assert (row["ours"], row["peer"], row["ratio"], row["reached"]) == (4.0, 8.0, 0.5, False)
-    clock(monkeypatch, {"one": iter([2.0] * 3), "two": iter([1.0] * 3)})
-    row = race.row(
-        "what", "sizes", {"ours": one, "peer": two}, work={"ours": 8, "peer": 2}, unit="GFLOP/s"
-    )
-    assert (row["ours"], row["peer"], row["ratio"], row["reached"]) == (4.0, 2.0, 2.0, None)
+    for work, expected in (
+        ({"ours": 8, "peer": 8}, (4.0, 8.0, 0.5, "no")),
+        ({"ours": 8, "peer": 2}, (4.0, 2.0, 2.0, "yes")),
+    ):
+        clock(monkeypatch, {"one": iter([2.0] * 4), "two": iter([1.0] * 4)})
+        row = race.row("a", "b", {"ours": one, "peer": two}, 0.6, work=work, unit="samples/s")
+        assert (row["ours"], row["peer"], row["ratio"], row["reached"]) == expected
 
 
 def test_every_round_turns_the_order(race):
     calls = []
     times = race.rounds({name: lambda name=name: calls.append(name) for name in "abc"})
-    assert "".join(calls) == "abccbaabc" and {len(seconds) for seconds in times.values()} == {3}
+    assert "".join(calls) == "abccbaabc"
+    assert {len(seconds) for seconds in times.values()} == {3}
+
+
+def test_a_row_lasts_for_eight_rounds_and_some_seconds(monkeypatch):
+    race = Race(say=lambda text: None)
+    monkeypatch.setattr(timing_module, "SECONDS", 0)
+    assert len(race.rounds({"ours": one})["ours"]) == 8
+    monkeypatch.setattr(timing_module, "SECONDS", 0.2)
+    assert len(race.rounds({"ours": one})["ours"]) > 100
 
 
 def test_a_missing_peer_gives_a_row_that_says_so(race):
     row = race.row("what", "sizes", {"ours": one, "theirs": None}, 2)
     assert row["notes"] == ["theirs is not installed (pip install '.[test]')"]
-    assert cells(row)[3:] == ["–", "–", "≥ 2", "–"]
+    assert table.cells(row)[3:] == ["–", "–", "≥ 2", "–"]
 
 
-def test_the_fastest_setting_is_taken(monkeypatch):
-    module, x, seconds = (
-        torch.nn.Linear(2, 2),
-        torch.ones(1, 2),
-        {torch.float32: 3.0, torch.bfloat16: 2.0},
-    )
+def fake_compiler(monkeypatch, seconds, works):
+    """``torch.compile`` that fails, or gives calls in float64 that take a second."""
+
+    def compiled(call):
+        if not works:
+            raise RuntimeError("no compiler")
+        seconds[torch.float64] = 1.0
+        return lambda x: call(x).double()
+
     monkeypatch.setattr(Race, "time", lambda self, run: seconds[run().dtype])
-    for works, name in ((False, "bfloat16"), (True, "bfloat16, compiled")):
-
-        def compiled(call, works=works):
-            if not works:
-                raise RuntimeError("no compiler")
-            seconds[torch.float64] = 1.0
-            return lambda x: call(x).double()
-
-        monkeypatch.setattr(torch, "compile", compiled)
-        setting, run = Race().fastest(module, lambda call: call(x))
-        assert setting == name and run().dtype == (torch.float64 if works else torch.bfloat16)
-    monkeypatch.setattr(torch, "compile", lambda call: call)  # works, and gains nothing
-    seconds[torch.float32] = 1.0
-    setting, run = Race().fastest(module, lambda call: call(x))
-    assert setting == "float32" and run().dtype == torch.float32
-
-
-# ---- rows
-
-
-def test_every_row_runs_and_has_its_parts(found):
-    names = [row["name"] for row in found["rows"]]
-    assert sorted(set(names)) == ["generation", "layers", "peak", "scores", "training"]
-    assert names.count("layers") == 2 and names.count("generation") == 4
-    for row in found["rows"]:
-        assert row["ours"] > 0 and row["peer"] > 0 and row["ratio"] > 0 and row["rounds"] >= 3
-        assert row["spread"][0] <= row["ratio"] <= row["spread"][1]
-        assert set(row["profile"]) == {"ours", row["peer_name"]}
-        for kinds in row["profile"].values():
-            assert all(share >= 0 for share in kinds.values()) and "Python" in kinds
-    assert found["quick"] and "threads" in found["machine"]["device"]
-
-
-def test_ids_and_values_are_the_same(found):
-    rows = [row for row in found["rows"] if row["name"] == "generation"]
-    assert len(rows) == 4 and all("the same ids in 2 of 2 captions" in row["notes"] for row in rows)
-    (scores,) = (row for row in found["rows"] if row["name"] == "scores")
-    assert float(scores["notes"][0].split()[-1]) < 1e-12
-
-
-def test_each_profile_sees_matrix_products(found):
-    (row,) = (row for row in found["rows"] if row["name"] == "peak")
-    assert row["profile"]["matrix product"]["matrix products"] > 0
-    assert row["profile"]["ours"]["convolutions"] > 0 and row["profile"]["ours"]["optimiser"] > 0
-
-
-def test_the_peer_is_our_model_with_another_eye():
-    torch.manual_seed(0)
-    model = SceneCaptioner(
-        vocabulary()[:60], width=24, heads=3, decoder_layers=2, image_size=32
-    ).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    peer = races.peer_captioner(model).eval()
-    memory, tokens = torch.randn(3, 16, 24), torch.randint(4, 60, (3, 9))
-    theirs = peer(encoder_outputs=(memory,), decoder_input_ids=tokens).logits
-    torch.testing.assert_close(model.decode(memory, tokens), theirs, atol=1e-4, rtol=1e-5)
-    assert peer.encoder(torch.zeros(1, 3, 32, 32))[0].shape == (1, 1 + 16, 24)
-    ours, theirs = (
-        sum(parameter.numel() for parameter in each.parameters()) for each in (model, peer)
-    )
-    assert abs(ours - theirs) < 12 * 24**2, "within one layer"
-    assert (
-        peer.decoder.config._attn_implementation
-        == peer.encoder.config._attn_implementation
-        == "sdpa"
-    )
-
-
-def test_both_losses_are_of_the_words(race):
-    model, batch, sizes = races.captioner_and_batch(race, races.TINY, 3)
-    assert sizes == f"B 3, D 16, N 64, T {batch['tokens'].shape[1] - 1}"
-    peer, logits = races.peer_captioner(model), model(batch["images"], batch["tokens"][:, :-1])
-    words = [
-        -logits[row, place].log_softmax(-1)[batch["tokens"][row, place + 1]]
-        for row in range(3)
-        for place in range(logits.shape[1])
-        if batch["tokens"][row, place + 1] > 0
-    ]
-    torch.testing.assert_close(races.word_loss(batch, model), torch.stack(words).mean())
-    memory = model.encode(batch["images"])
-    theirs = races.peer_loss(
-        batch, lambda pixel_values, **named: peer(encoder_outputs=(memory,), **named)
-    )
-    torch.testing.assert_close(theirs, races.word_loss(batch, model), atol=1e-4, rtol=1e-5)
-
-
-def test_a_step_updates_what_it_trains(race):
-    model, batch, _ = races.captioner_and_batch(race, races.TINY, 2)
-    before = model.output.weight.clone()
-    module, step = races.updates(model, lambda call: races.word_loss(batch, call))
-    step(module)
-    assert not torch.equal(model.output.weight, before)
-    assert all(parameter.grad is None for parameter in model.parameters())
-
-
-@pytest.mark.parametrize("library", ["transformers", "pycocoevalcap"])
-def test_without_a_library(monkeypatch, race, library):
-    monkeypatch.setattr(races, "find_spec", lambda name: name != library or None)
-    monkeypatch.setitem(__import__("sys").modules, library, None)  # an import of it fails, too
-    rows = [
-        row
-        for name in ("layers", "training", "generation", "scores")
-        for row in races.ROWS[name](race)
-    ]
-    missing = [row["what"] for row in rows if any("not installed" in note for note in row["notes"])]
-    if library == "transformers":
-        assert len(missing) == 7 and rows[0]["peer_name"] == "torch.nn.TransformerEncoderLayer"
-    else:
-        assert missing == ["BLEU and CIDEr-D"]
-
-
-def test_learning_stops_and_says_what_was_reached(race, monkeypatch):
-    scores = iter([0.5, 0.9])
-    monkeypatch.setattr(races, "fact_scores", lambda captions, scenes: {"all": (next(scores), 0.0)})
-    (row,) = races.learning(race)
-    assert row["ratio"] == row["ours"] / row["peer"] and row["reached"] is False, (
-        "ours had not reached 80 %"
-    )
-    assert row["notes"][1:] == ["ours: 50%", "VisionEncoderDecoderModel: 90%"]
-
-
-def test_learning_stops_at_the_target_and_at_the_limit(monkeypatch):
-    race, scenes = Race(quick=False), [EmojiScenes("val", only=races.WORLD)[0]]
-    monkeypatch.setattr(races, "TrainingConfig", lambda *_, **__: None)
-    for values, limit, expected in (([0.3, 0.79, 0.8, 1.0], 600, 0.8), ([0.3, 0.4], -1, 0.3)):
-
-        def train(model, *_, evaluate, **__):
-            while True:
-                evaluate(model)
-
-        found = iter(values)
-        monkeypatch.setattr(races, "train", train)
-        monkeypatch.setattr(races, "LIMIT", limit)
-        monkeypatch.setattr(
-            races, "fact_scores", lambda *_, found=found: {"all": (next(found), 0.0)}
-        )
-        model, _, _ = races.captioner_and_batch(race, races.TINY, 1)
-        seconds, precision = races.learn(race, model, None, lambda: [[4, 5]], model, scenes)
-        assert precision == expected and seconds > 0
-
-
-@pytest.mark.parametrize("limit, expected", [(100, (30.0, 0.9)), (15, (20.0, 0.5))])
-def test_the_seconds_of_learning_are_those_without_evaluation(race, monkeypatch, limit, expected):
-    now, found = [0.0], iter([0.3, 0.5, 0.9])
-
-    def train(model, *_, evaluate, **__):
-        while True:
-            now[0] += 10
-            evaluate(model)
-
-    def scores(*_):
-        now[0] += 100
-        return {"all": (next(found), 0.0)}
-
-    model, _, _ = races.captioner_and_batch(race, races.TINY, 1)
-    for name, value in (("train", train), ("fact_scores", scores), ("LIMIT", limit)):
-        monkeypatch.setattr(races, name, value)
-    monkeypatch.setattr(races.time, "perf_counter", lambda: now[0])
-    assert races.learn(Race(), model, None, lambda: [[4, 5]], model, []) == expected
+    monkeypatch.setattr(torch, "compile", compiled)
 
 
 @pytest.mark.parametrize(
-    "seconds, precision, reached", [(70, 0.8, True), (71, 0.8, False), (70, 0.79, False)]
+    "works, late, name, dtype",
+    [
+        (False, False, "bfloat16", torch.bfloat16),
+        (True, False, "bfloat16, compiled", torch.float64),
+        (True, True, "bfloat16, not compiled to save time", torch.bfloat16),
+    ],
 )
-def test_when_learning_has_reached_its_goal(race, monkeypatch, seconds, precision, reached):
-    found = iter([(seconds, precision), (100, 0.9)])
-    monkeypatch.setattr(races, "learn", lambda *_: next(found))
-    (row,) = races.learning(race)
-    assert row["reached"] is reached and row["ratio"] == seconds / 100
+def test_the_fastest_setting_is_taken(monkeypatch, works, late, name, dtype):
+    fake_compiler(monkeypatch, {torch.float32: 3.0, torch.bfloat16: 2.0}, works)
+    x = torch.ones(1, 2)
+    step = Step(torch.nn.Linear(2, 2), lambda call: call(x))
+    race = Race(say=lambda text: None, compile_until=0 if late else float("inf"))
+    runs, notes = race.settle({"ours": step, "missing": None})
+    assert notes == [f"ours: {name}"]
+    assert runs["ours"]().dtype == dtype and runs["missing"] is None
+
+
+def test_a_compiler_that_gains_nothing(monkeypatch):
+    monkeypatch.setattr(Race, "time", lambda self, run: 1 + (run().dtype == torch.bfloat16))
+    monkeypatch.setattr(torch, "compile", lambda call: call)
+    x = torch.ones(1, 2)
+    setting, run = Race().fastest(Step(torch.nn.Linear(2, 2), lambda call: call(x)))
+    assert setting == "float32" and run().dtype == torch.float32
+
+
+# ---- memory and profile
+
+
+@pytest.mark.parametrize("rows", [300, 1000])
+def test_peak_memory_is_what_was_held_at_once(race, rows):
+    x = torch.ones(rows, 1000)
+
+    def run():
+        first = x + 1
+        second = first + 1
+        del first
+        return (second + 1).sum()
+
+    assert peak_memory(race, run) == pytest.approx(2 * 4 * rows * 1000, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "operation, kind",
+    [
+        ("aten::addmm", "matrix products"),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu", "fused attention"),
+        ("aten::mkldnn_convolution", "convolutions"),
+        ("aten::_softmax_backward_data", "softmax"),
+        ("aten::native_layer_norm", "norms"),
+        ("aten::commit", "other"),
+    ],
+)
+def test_kinds_of_work(operation, kind):
+    assert kind_of(operation) == kind
+
+
+# ---- results
+
+
+def stored(race_name, **changes):
+    row = {"race": race_name, "what": "w", "sizes": "s", "unit": "ms", "ours": 1.0, "goal": None}
+    return row | {"reached": None, "notes": []} | changes
+
+
+def test_rows_of_other_races_stay_in_a_file(tmp_path):
+    file = tmp_path / "found.json"
+    conditions = {"machine": results.machine("cpu"), "quick": False}
+    old = conditions | {
+        "rows": [stored("attention", ours=1.0), stored("scores"), stored("learning")]
+    }
+    results.write(results.merge(old, file), file)
+    new = conditions | {"rows": [stored("scores", ours=5.0), stored("scores", ours=6.0)]}
+    results.write(results.merge(new, file), file)
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    kept = [(row["race"], row["ours"]) for row in rows]
+    assert kept == [("attention", 1.0), ("scores", 5.0), ("scores", 6.0), ("learning", 1.0)]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("[]", "does not hold rows of mmcourse bench"),
+        ("{cut", "does not hold rows of mmcourse bench"),
+        ({"quick": True}, "holds rows with the quick True, not False"),
+        ({"machine": {"device": "another"}}, "holds rows with the machine {'device': 'another'}"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_before_the_races(tmp_path, content, message):
+    file = tmp_path / "found.json"
+    if isinstance(content, dict):
+        found = {"machine": results.machine("cpu"), "quick": False, "rows": []}
+        content = json.dumps(found | content)
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        bench(["learning"], file=file)
+    assert file.read_text(encoding="utf-8") == content
 
 
 # ---- the command
 
 
-def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys):
+def test_rows_are_printed_when_they_end_and_kept(tmp_path, monkeypatch, capsys):
     file = tmp_path / "found.json"
-    assert cli.main(["bench", "--quick", "--only", "scores", "--json", str(file)]) == 0
-    text = capsys.readouterr().out
-    found = json.loads(file.read_text(encoding="utf-8"))
-    assert text == table(found) + "\n" and [row["name"] for row in found["rows"]] == ["scores"]
-    assert "BLEU and CIDEr-D" in text and "1. peer: pycocoevalcap" in text
+    printed = []
+
+    def first(race):
+        race.say("begins")
+        yield stored("") | {"what": "one"}
+        printed.append(capsys.readouterr())
+        yield stored("") | {"what": "two"}
+
+    def second(race):
+        kept = json.loads(file.read_text(encoding="utf-8"))["rows"]
+        assert [row["what"] for row in kept] == ["one", "two"], "kept after each race"
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setitem(races.RACES, "scores", first)
+    monkeypatch.setitem(races.RACES, "layers", second)
+    given = ["bench", "--quick", "--only", "scores", "layers", "--json", str(file)]
+    assert cli.main(given) == 130
+    (early,) = printed
+    assert "one" in early.out and "two" not in early.out
+    assert early.out.startswith("device ") and "what" in early.out.splitlines()[1]
+    assert early.err == "0:00 race 1 of 2, scores: begins\n"
+    assert "two" in capsys.readouterr().out
 
 
-def test_all_but_the_long_row_run_unless_told(monkeypatch):
+def test_all_but_the_long_race_run_unless_told(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "mmcourse.bench.bench",
-        lambda names, **given: seen.append((tuple(names), given)) or {"machine": {}, "rows": []},
+        "mmcourse.bench.bench", lambda names, **given: seen.append((tuple(names), given))
     )
     cli.main(["bench"])
-    cli.main(["bench", "--only", "learning", "peak", "--quick", "--profile", "--device", "cuda"])
+    cli.main(["bench", "--only", "learning", "scores", "--quick", "--device", "cuda"])
+    ordinary = ("attention", "training", "generation", "scores", "layers")
     assert seen == [
-        (
-            ("layers", "training", "generation", "scores", "peak"),
-            {"quick": False, "device": "cpu", "profile": False},
-        ),
-        (("learning", "peak"), {"quick": True, "device": "cuda", "profile": True}),
+        (ordinary, {"quick": False, "device": "cpu", "file": None}),
+        (("learning", "scores"), {"quick": True, "device": "cuda", "file": None}),
     ]
-    assert tuple(races.ROWS) == cli.ROWS
+    assert tuple(races.RACES) == command.RACES
 
 
 def test_bad_use(capsys):
-    with pytest.raises(ValueError, match="there is no row 'sleeping': choose of layers"):
+    with pytest.raises(ValueError, match="there is no race 'sleeping': choose of attention"):
         bench(["sleeping"])
     with pytest.raises(SystemExit):
         cli.main(["bench", "--only", "sleeping"])

@@ -13,6 +13,7 @@ from mmcourse import cli
 from mmcourse.data.captioned import load_photographs
 from mmcourse.hub import load
 from mmcourse.photographs import evaluate, inputs_of
+from mmcourse.recipes import photographs as recipe
 from mmcourse.training import read_log
 from tests.photographs.helpers import NAMES, flickr8k, split_files
 
@@ -20,10 +21,8 @@ from tests.photographs.helpers import NAMES, flickr8k, split_files
 @pytest.fixture
 def arguments(tmp_path, vit, monkeypatch):
     sizes = dict(width=24, heads=3, decoder_layers=1, dropout=0.0, max_length=9)
-    monkeypatch.setitem(cli.CONFIGS, "photographs", (sizes, cli.CONFIGS["photographs"][1]))
-    monkeypatch.setitem(
-        cli.CONFIGS, "fine-tune", (sizes | {"fine_tune": True}, cli.CONFIGS["fine-tune"][1])
-    )
+    monkeypatch.setitem(recipe.MODEL, "photographs", sizes)
+    monkeypatch.setitem(recipe.MODEL, "fine-tune", sizes | {"fine_tune": True})
     split_files(flickr8k(tmp_path / "data"), NAMES[:4], NAMES[4:5], NAMES[5:])
     return [
         "--data",
@@ -193,10 +192,12 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, vit):
     def start(out):
         code = (
             "from mmcourse import cli\n"
+            "from mmcourse.recipes import photographs as recipe\n"
             "sizes = dict(width=24, heads=3, decoder_layers=1, max_length=9)\n"
             "schedule = dict(steps=60, batch_size=3, learning_rate=1e-3)\n"
             "schedule |= dict(save_every=10, log_every=5)\n"
-            "cli.CONFIGS['photographs'] = sizes, schedule\n"
+            "recipe.MODEL['photographs'] = sizes\n"
+            "recipe.TRAINING['photographs'] = schedule\n"
             f"raise SystemExit(cli.main({['train', *given, '--out', str(out)]}))"
         )
         return subprocess.Popen([sys.executable, "-c", code], cwd=Path(cli.__file__).parents[2])

@@ -1,6 +1,7 @@
-"""Figures that answer back. The numbers come from Python; the arithmetic and the drawing happen in the page.
+"""Figures that answer back.
 
-A figure is an anywidget whose traits are its data, so it works in JupyterLab and, without a server, in the book.
+The numbers come from Python; the arithmetic and the drawing happen in the page. A figure is an
+anywidget whose traits are its data, so it works in JupyterLab and, without a server, in the book.
 """
 
 import base64
@@ -14,47 +15,81 @@ import numpy as np
 from mmcourse.book import plotting
 
 HERE = Path(__file__).parent
-COLOURS = "".join(f"  --{name.lower()}: {getattr(plotting, name)};\n"
-                  for name in ("INK", "GREY", "PAPER", "BLUE", "ORANGE", "TEAL", "PINK", "GOLD"))  # fmt: skip
+COLOURS = ("INK", "GREY", "PAPER", "BLUE", "ORANGE", "TEAL", "PINK", "GOLD")
 
 
 def script(name):
     """The JavaScript of a figure: common.js, then its own file."""
-    return "\n".join((HERE / part).read_text(encoding="utf-8") for part in ("common.js", name))
+    common = (HERE / "common.js").read_text(encoding="utf-8")
+    own = (HERE / name).read_text(encoding="utf-8")
+    return f"{common}\n{own}"
+
+
+def style():
+    """The CSS of all figures: the colours of :mod:`mmcourse.book.plotting`, then figures.css."""
+    colours = [f"  --{name.lower()}: {getattr(plotting, name)};\n" for name in COLOURS]
+    rules = (HERE / "figures.css").read_text(encoding="utf-8")
+    return ".mm-figure {\n" + "".join(colours) + "}\n" + rules
 
 
 class Figure(anywidget.AnyWidget):
-    """The base. A figure has ``_esm = script("its.js")``, traits for its data, and ``draw``, its still picture."""
+    """The base. A figure has ``_esm = script("its.js")``, traits, and ``draw``, a still picture."""
 
-    _css = f".mm-figure {{\n{COLOURS}}}\n" + (HERE / "figures.css").read_text(encoding="utf-8")
+    _css = style()
 
     def _repr_mimebundle_(self, **options):
-        """The live figure, and for readers without scripts, and for paper, the still one as SVG and PNG."""
+        """The live figure; and the still one, for paper and without scripts, as SVG and PNG."""
         data, metadata = super()._repr_mimebundle_(**options)
         picture = self.draw()
-        drawn, dots = io.StringIO(), io.BytesIO()
-        picture.savefig(drawn, format="svg", bbox_inches="tight", metadata={"Date": None})
-        picture.savefig(dots, format="png", bbox_inches="tight")
+        vectors = io.StringIO()
+        picture.savefig(vectors, format="svg", bbox_inches="tight", metadata={"Date": None})
+        pixels = io.BytesIO()
+        picture.savefig(pixels, format="png", bbox_inches="tight")
         plt.close(picture)
         data["text/plain"] = f"{type(self).__name__}()"
-        data["image/svg+xml"] = drawn.getvalue()
-        data["image/png"] = base64.b64encode(dots.getvalue()).decode()
+        data["image/svg+xml"] = vectors.getvalue()
+        data["image/png"] = base64.b64encode(pixels.getvalue()).decode()
         return data, metadata
 
 
 def numbers(name, value, shape):
-    """``value`` as (nested) lists of numbers, if all are finite and it has this shape; a letter is any length >= 1."""
+    """``value`` as (nested) lists of numbers, if all are finite and it has this ``shape``.
+
+    A letter in ``shape`` is any length of at least 1. Raises ValueError, with the ``name``.
+    """
     expected = f"{name} must be finite numbers of shape ({', '.join(map(str, shape))})"
     try:
         array = np.asarray(value, dtype=float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{expected}, but: {error}") from None
-    fits = len(shape) == array.ndim and all(
-        length == wanted if isinstance(wanted, int) else length > 0
-        for length, wanted in zip(array.shape, shape, strict=True))  # fmt: skip
-    if not fits or not np.isfinite(array).all():
-        found = f"shape {array.shape}" + (
-            "" if np.isfinite(array).all() else " with NaN or infinity in it"
-        )
-        raise ValueError(f"{expected}, got {found}")
+    if not fits(array.shape, shape):
+        raise ValueError(f"{expected}, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{expected}, got shape {array.shape} with NaN or infinity in it")
     return array.tolist()
+
+
+def fits(found, shape):
+    """Whether the shape that was ``found`` is this one."""
+    if len(found) != len(shape):
+        return False
+    for length, wanted in zip(found, shape, strict=True):
+        if isinstance(wanted, int):
+            if length != wanted:
+                return False
+        elif length == 0:
+            return False
+    return True
+
+
+def words(name, value, count):
+    """``value`` as a list of words, or the numbers from 1 where it is None.
+
+    Raises ValueError when they are not ``count``.
+    """
+    if value is None:
+        value = range(1, count + 1)
+    listed = [str(word) for word in value]
+    if len(listed) != count:
+        raise ValueError(f"{name} must be {count} words, got {len(listed)}")
+    return listed

@@ -1,4 +1,7 @@
-"""What a captioner did: where it looked for each word, and the beams among which it found its sentence."""
+"""What a captioner did: where it looked for each word, and how beam search found the sentence.
+
+Shapes: T words and end, N cells of the captioner's grid, H heads.
+"""
 
 import math
 from textwrap import fill
@@ -10,33 +13,52 @@ from matplotlib import pyplot as plt
 
 from mmcourse.book.figures import Figure, numbers, script
 from mmcourse.book.figures.beams import beam_steps
-from mmcourse.book.figures.pictures import pixels, png
+from mmcourse.book.figures.encoding import decode_png, encode_png
 from mmcourse.book.plotting import show_scene
 from mmcourse.captioning import END, START
+
+CLOSEST = 4  # words in the still picture
 
 
 @torch.no_grad()
 def retell(captioner, scene, beams=4):
-    """What CaptionExplorer shows of a scene: the caption that beam search finds, and how it found it."""
-    memory = captioner.encode(scene.image[None])
-    found, steps = beam_steps(lambda tokens, cache: captioner.decode(memory, tokens, cache=cache)[:, -1],
-                              torch.tensor([START], device=memory.device), end=END,
-                              max_length=captioner.max_length, beams=beams)  # fmt: skip
-    caption = captioner.explain(memory, found.tokens, found.log_prob.tolist())[0]
-    boxes = [
-        (" ".join(filter(None, (thing.colour, thing.noun))), thing.box) for thing in scene.objects
-    ]
-    steps = [
-        [(parent, captioner.words[token], *rest) for parent, token, *rest in step] for step in steps
-    ]
-    return {"picture": scene.image, "words": caption.tokens, "attention": caption.attention, "boxes": boxes,
-            "truth": scene.captions[0], "steps": steps}  # fmt: skip
+    """What CaptionExplorer shows of a scene: the caption of a beam search, and how it was found."""
+    memory = captioner.encode(scene.image[None])  # (1, N, D)
+
+    def step(tokens, cache):
+        return captioner.decode(memory, tokens, cache=cache)[:, -1]
+
+    found, steps = beam_steps(
+        step,
+        torch.tensor([START], device=memory.device),
+        end=END,
+        max_length=captioner.max_length,
+        beams=beams,
+    )
+    (caption,) = captioner.explain(memory, found.tokens, found.log_prob.tolist())
+    return {
+        "picture": scene.image,
+        "words": caption.tokens,
+        "attention": caption.attention,
+        "boxes": [(name_of(thing), thing.box) for thing in scene.objects],
+        "truth": scene.captions[0],
+        "steps": [
+            [(parent, captioner.words[token], *rest) for parent, token, *rest in candidates]
+            for candidates in steps
+        ],
+    }
+
+
+def name_of(thing):
+    """An object of a scene with its colour, if it has one."""
+    return f"{thing.colour} {thing.noun}" if thing.colour else thing.noun
 
 
 class CaptionExplorer(Figure):
-    """Scenes to choose from: a caption word by word over its picture, and its beam search step by step.
+    """Scenes to choose from: a caption word by word over its picture, and its search step by step.
 
-    ``stories`` come from :func:`retell`. Attention (layers, H, T, N) is rounded to thousandths; N cells are a square.
+    ``stories`` come from :func:`retell`. Attention (layers, H, T, N) is rounded to thousandths; the
+    N cells are a square.
     """
 
     _esm = script("captions.js")
@@ -45,7 +67,8 @@ class CaptionExplorer(Figure):
     def __init__(self, stories):
         if not stories:
             raise ValueError(
-                "stories must be a list with at least one story, as retell(captioner, scene) gives it"
+                "stories must be a list with at least one story, as retell(captioner, scene) "
+                "gives it"
             )
         super().__init__(stories=[self.pack(**story) for story in stories])
 
@@ -53,30 +76,39 @@ class CaptionExplorer(Figure):
     def pack(picture, words, attention, boxes, truth, steps):
         """A story as the page gets it: few characters, checked numbers."""
         weights = np.array(numbers("attention", attention, ("layers", "H", len(words), "N")))
-        if math.isqrt(weights.shape[-1]) ** 2 != weights.shape[-1]:
+        cells = weights.shape[-1]
+        if math.isqrt(cells) ** 2 != cells:
             raise ValueError(
-                f"the N cells of the attention must form a square, as 64 do, got N = {weights.shape[-1]}"
+                f"the N cells of the attention must form a square, as 64 do, got N = {cells}"
             )
-        numbers("log-probabilities", [x for step in steps for _, _, x, _ in step], ("candidates",))
-        return {"picture": png(picture), "size": picture.shape[:2], "words": list(words), "truth": truth,
-                "shape": weights.shape, "attention": (1000 * weights).round().astype(int).ravel().tolist(),
-                "boxes": [(name, list(map(int, box))) for name, box in boxes], "steps": steps}  # fmt: skip
+        log_probs = [log_prob for candidates in steps for _, _, log_prob, _ in candidates]
+        numbers("log-probabilities", log_probs, ("candidates",))
+        return {
+            "picture": encode_png(picture),
+            "size": picture.shape[:2],
+            "words": list(words),
+            "truth": truth,
+            "shape": weights.shape,
+            "attention": (1000 * weights).round().astype(int).ravel().tolist(),
+            "boxes": [(name, [int(side) for side in box]) for name, box in boxes],
+            "steps": steps,
+        }
 
     def draw(self):
-        """The first scene, and where the decoder looked for the words at which it looked most closely."""
+        """The first scene, and the words for which the decoder looked most closely."""
         story = self.stories[0]
         weights = np.reshape(story["attention"], story["shape"]).mean((0, 1))  # (T, N)
-        closest = sorted(weights.max(1).argsort()[::-1][:4])
+        side = math.isqrt(weights.shape[1])
+        picture = decode_png(story["picture"])
+        closest = sorted(weights.max(1).argsort()[::-1][:CLOSEST])
         figure, axes = plt.subplots(1, 1 + len(closest), figsize=(7.2, 2.1), squeeze=False)
-        names, boxes = zip(*story["boxes"], strict=True) if story["boxes"] else ((), ())
-        picture, side = pixels(story["picture"]), math.isqrt(weights.shape[1])
-        show_scene(picture, boxes=boxes, labels=names, axes=axes[0, 0], title="the truth")
-        for axis, place in zip(axes[0, 1:], closest, strict=True):
-            show_scene(
-                picture,
-                weights=weights[place].reshape(side, side),
-                axes=axis,
-                title=story["words"][place],
-            )
-        figure.suptitle(fill(" ".join(story["words"][:-1]), 80))
+        first, *others = axes[0]
+        names = [name for name, _ in story["boxes"]]
+        boxes = [box for _, box in story["boxes"]]
+        show_scene(picture, boxes=boxes, labels=names, axes=first, title="the truth")
+        for panel, place in zip(others, closest, strict=True):
+            looked = weights[place].reshape(side, side)
+            show_scene(picture, weights=looked, axes=panel, title=story["words"][place])
+        sentence = " ".join(story["words"][:-1])  # without the end
+        figure.suptitle(fill(sentence, 80))
         return figure

@@ -1,28 +1,27 @@
-"""PatchExplorer and CaptionExplorer: what they refuse, what they compute, and that a keyboard alone can use them."""
-
-import re
+"""CaptionExplorer and what it shows of a beam search: what is refused, computed, and used."""
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from mmcourse.book.figures.beams import beam_steps
 from mmcourse.book.figures.captions import CaptionExplorer, retell
-from mmcourse.book.figures.patches import PatchExplorer
 from mmcourse.captioning import SceneCaptioner
 from mmcourse.data import EmojiScenes
 from mmcourse.data.language import vocabulary
 from mmcourse.decoding import beam_search
-from tests.helpers import said, says, traits
+from tests.helpers import attributes, said, says, traits
 
-END, WORDS = 0, ["<end>", "<start>", "one", "two", "red", "blue", "dog", "dogs", "car", "cars"]
+END = 0
+WORDS = ["<end>", "<start>", "one", "two", "red", "blue", "dog", "dogs", "car", "cars"]
 PICTURE = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
-POSITIONS = torch.randn(9, 5, generator=torch.Generator().manual_seed(0))
 
 
 def toy(seed, pull=1.0):
-    """A step function: the next word depends on the last one and on how many there were. ``pull`` moves the end."""
+    """A step function: the next word depends on the last one and on how many there were.
+
+    ``pull`` moves the end.
+    """
     table = 2 * torch.randn(20, 10, 10, generator=torch.Generator().manual_seed(seed))
 
     def step(tokens, cache):
@@ -39,18 +38,30 @@ def search(seed, beams=4, max_length=12):
 
 
 def leader(steps, last):
-    """(step, place, log-probability per word) of the best sentence that is finished after a step, or None."""
-    finished = [(number, place, log_prob / (number + 1)) for number, step in enumerate(steps[: last + 1])
-                for place, (_, _, log_prob, fate) in enumerate(step) if fate == "ended"]  # fmt: skip
+    """(step, place, log-probability per word) of the best finished sentence, or None."""
+    finished = [
+        (number, place, log_prob / (number + 1))
+        for number, step in enumerate(steps[: last + 1])
+        for place, (_, _, log_prob, fate) in enumerate(step)
+        if fate == "ended"
+    ]
     return max(finished, key=lambda one: one[2], default=None)
 
 
 def lives(steps, step, place, last):
-    """Whether a candidate is finished after step ``last``, is still a beam, or has a descendant that is."""
+    """Whether a candidate, or what came of it, is finished or a beam after step ``last``."""
     fate = steps[step][place][3]
-    return fate == "ended" or (step == last and fate != "dropped") or (step < last and any(
-        parent == place and lives(steps, step + 1, child, last)
-        for child, (parent, *_) in enumerate(steps[step + 1])))  # fmt: skip
+    return (
+        fate == "ended"
+        or (step == last and fate != "dropped")
+        or (
+            step < last
+            and any(
+                parent == place and lives(steps, step + 1, child, last)
+                for child, (parent, *_) in enumerate(steps[step + 1])
+            )
+        )
+    )
 
 
 def text_of(steps, step, place):
@@ -68,11 +79,17 @@ def story(seed=0, cells=16):
         2, 3, len(tokens), cells, generator=torch.Generator().manual_seed(seed)
     ).softmax(-1)
     told = [[(parent, WORDS[token], *rest) for parent, token, *rest in step] for step in steps]
-    return {"picture": PICTURE, "words": [WORDS[token] for token in tokens], "attention": weights, "truth": "one dog",
-            "boxes": [("dog", (2, 2, 10, 10))], "steps": told}  # fmt: skip
+    return {
+        "picture": PICTURE,
+        "words": [WORDS[token] for token in tokens],
+        "attention": weights,
+        "truth": "one dog",
+        "boxes": [("dog", (2, 2, 10, 10))],
+        "steps": told,
+    }
 
 
-# Python --------------------------------------------------------------------------------------------------------------
+# ---- Python
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -103,33 +120,38 @@ def test_steps_tell_what_the_search_did(seed, beams, max_length):
     assert finished[best] == pytest.approx(found.score.item(), abs=1e-3)
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: PatchExplorer(PICTURE / 255), "picture must be a uint8 array .H, W, 3., values 0 to 255, got float64"),
-    (lambda: PatchExplorer(PICTURE[:20]), "must be square, got .20, 24."),
-    (lambda: PatchExplorer(PICTURE, sizes=[8, 7]), "must divide the side of the picture, 24 pixels, got .8, 7."),
-    (lambda: PatchExplorer(PICTURE, positions=POSITIONS * torch.nan), "positions must be finite numbers"),
-    (lambda: PatchExplorer(PICTURE, positions=POSITIONS[:8]), "a row for each patch.* 8 rows"),
-    (lambda: CaptionExplorer([]), "at least one story"),
-    (lambda: CaptionExplorer([story() | {"attention": story()["attention"] * torch.nan}]), "attention must be finite"),
-    (lambda: CaptionExplorer([story() | {"attention": story()["attention"][:, :, 1:]}]), r"\(layers, H, \d+, N\), got"),
-    (lambda: CaptionExplorer([story(cells=15)]), "must form a square, as 64 do, got N = 15"),
-    (lambda: CaptionExplorer([story() | {"steps": [[(-1, "a", float("nan"), "kept")]]}]), "log-probabilities must"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: CaptionExplorer([]), "at least one story"),
+        (
+            lambda: CaptionExplorer([story() | {"attention": story()["attention"] * torch.nan}]),
+            "attention must be finite",
+        ),
+        (
+            lambda: CaptionExplorer([story() | {"attention": story()["attention"][:, :, 1:]}]),
+            r"\(layers, H, \d+, N\), got",
+        ),
+        (lambda: CaptionExplorer([story(cells=15)]), "must form a square, as 64 do, got N = 15"),
+        (
+            lambda: CaptionExplorer([story() | {"steps": [[(-1, "a", float("nan"), "kept")]]}]),
+            "log-probabilities must",
+        ),
+    ],
+)
 def test_what_cannot_be_shown_is_refused_in_words(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-@pytest.mark.parametrize("figure", [
-    lambda: PatchExplorer(PICTURE), lambda: PatchExplorer(PICTURE, positions=POSITIONS),
-    lambda: CaptionExplorer([story(cells=1)]), lambda: CaptionExplorer([story() | {"boxes": []}]),
-])  # fmt: skip
-def test_still_picture_stands_beside_the_live_one(figure):
+@pytest.mark.parametrize(
+    "figure",
+    [lambda: CaptionExplorer([story(cells=1)]), lambda: CaptionExplorer([story() | {"boxes": []}])],
+)
+def test_a_still_picture_stands_beside_the_live_one(figure):
     data, _ = figure()._repr_mimebundle_()
-    assert (
-        data["image/svg+xml"].count("<image") >= 1
-        and "application/vnd.jupyter.widget-view+json" in data
-    )
+    assert data["image/svg+xml"].count("<image") >= 1
+    assert "application/vnd.jupyter.widget-view+json" in data
 
 
 def test_what_is_retold_is_what_the_captioner_does():
@@ -137,8 +159,11 @@ def test_what_is_retold_is_what_the_captioner_does():
     model = SceneCaptioner(
         vocabulary(), width=8, heads=2, decoder_layers=2, channels=[8] * 3, blocks=[0] * 3
     ).eval()
-    scene = next(scene for scene in map(EmojiScenes("train").__getitem__, range(99))
-                 if len(scene.objects) > 1 and scene.objects[0].colour)  # fmt: skip
+    scene = next(
+        scene
+        for scene in map(EmojiScenes("train").__getitem__, range(99))
+        if len(scene.objects) > 1 and scene.objects[0].colour
+    )
     told, caption = retell(model, scene, beams=3), model.caption(scene.image, beams=3)
     assert told["words"] == caption.tokens and told["truth"] == scene.captions[0]
     torch.testing.assert_close(told["attention"], caption.attention)
@@ -150,22 +175,6 @@ def test_what_is_retold_is_what_the_captioner_does():
     words = [word for word in text_of(told["steps"], step, place) if word != "<end>"]
     assert words == [word for word in caption.tokens if word != "<end>"]
     assert score == pytest.approx(caption.log_prob / (step + 1), abs=1e-3)
-
-
-def test_sizes_that_give_at_most_1024_patches():
-    assert PatchExplorer(PICTURE).sizes == [24, 12, 8, 6, 4, 3, 2, 1]
-    assert PatchExplorer(np.zeros((64, 64, 3), np.uint8)).sizes == [64, 32, 16, 8, 4, 2]
-
-
-def test_the_still_patches():
-    scene, cosines, _ = PatchExplorer(PICTURE, positions=POSITIONS).draw().axes
-    assert scene.get_title() == "9 patches, 81 pairs"
-    assert sorted(line.get_ydata()[0] for line in scene.lines if line.get_xdata()[0] == 0) == [
-        7.5,
-        15.5,
-    ]
-    expected = F.cosine_similarity(POSITIONS[4:5], POSITIONS).reshape(3, 3)
-    np.testing.assert_allclose(cosines.images[0].get_array(), expected, atol=1e-4)
 
 
 def test_the_still_caption_shows_the_words_at_which_it_looked_most_closely():
@@ -187,25 +196,7 @@ def test_the_still_caption_shows_the_words_at_which_it_looked_most_closely():
     ].max() == pytest.approx(0.9 * (1 - 1 / 9))
 
 
-# In a browser --------------------------------------------------------------------------------------------------------
-
-
-def attributes(places, *names):
-    """Attributes of elements of a page as rows, numbers as numbers."""
-    script = "(places, names) => places.map((one) => names.map((name) => one.getAttribute(name)))"
-    rows = places.evaluate_all(script, names)
-    return [
-        [float(value) if re.fullmatch(r"-?[\d.]+", value or "") else value for value in row]
-        for row in rows
-    ]
-
-
-def test_numbers_of_patches_equal_torch(call):
-    figure = PatchExplorer(PICTURE, positions=POSITIONS)
-    rows = torch.tensor([call(figure, "cosines", figure.positions, chosen) for chosen in range(9)])
-    expected = F.cosine_similarity(POSITIONS[:, None], POSITIONS[None], dim=-1)
-    torch.testing.assert_close(rows, expected, atol=1e-4, rtol=0)
-    assert call(figure, "cost", 24, 8) == {"columns": 3, "tokens": 9, "pairs": 81, "values": 192}
+# ---- in a browser
 
 
 def test_numbers_of_captions_equal_torch(call):
@@ -241,46 +232,24 @@ def test_the_race_after_each_step(call, seed):
     assert leader(steps, 3) is None and leader(steps, 6) != leader(steps, len(steps) - 1)
 
 
-def test_the_drawing_of_patches(show):
-    page = show(PatchExplorer(PICTURE, positions=POSITIONS))
-    page.get_by_role("slider", name="Patch", exact=True).focus()
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowRight")  # patch 7: row 2, column 1
-    scene = page.get_by_role("slider", name="Patch", exact=True)
-    cosines = page.get_by_role("slider", name="Patch in the map of cosines")
-    assert attributes(scene.locator("rect"), "x", "y", "width", "height") == [[8, 16, 8, 8]]
-    assert page.get_by_label("Patch 7, enlarged").get_attribute("viewBox") == "8 16 8 8"
-    cells = attributes(cosines.locator("rect"), "x", "y", "fill")
-    assert [cell[:2] for cell in cells] == [*([i % 3, i // 3] for i in range(9)), [1, 2]]
-    for cosine, (*_, fill) in zip(
-        F.cosine_similarity(POSITIONS[7:8], POSITIONS).tolist(), cells[:9], strict=True
-    ):
-        red, _, blue = map(int, fill[4:-1].split(","))
-        assert (red > blue) == (cosine > 0), "red alike, blue opposed"
-    assert page.locator("table b").all_inner_texts() == ["9", "81", "192"]
-    page.get_by_role("radio", name="4", exact=True).click()  # the one at the middle of the old one
-    assert "patch 33, in row 5 and column 3" in said(page)
-    assert not cosines.is_visible() and page.locator("table b").all_inner_texts() == [
-        "36",
-        "1,296",
-        "48",
-    ]
-
-
 def looking():
-    """A story whose weights are plain: the words look at cell 1, which a dog covers, cell 6, a car, and cell 15."""
+    """A story with plain weights: words look at cell 1, which a dog covers, 6, a car, and 15."""
     weights = torch.full((2, 3, 3, 16), 0.02)
     for word, (cell, weight) in enumerate([(1, 0.4), (6, 0.6), (15, 0.9)]):
         weights[:, :, word, cell] = weight
-    return story() | {"words": ["dog", "car", "<end>"], "attention": weights,
-                      "boxes": [("dog", (6, 0, 12, 5)), ("red car", (12, 7, 24, 12))]}  # fmt: skip
+    return story() | {
+        "words": ["dog", "car", "<end>"],
+        "attention": weights,
+        "boxes": [("dog", (6, 0, 12, 5)), ("red car", (12, 7, 24, 12))],
+    }
 
 
 def test_the_drawing_of_a_caption(show):
     page = show(CaptionExplorer([looking()]))
-    assert said(page) == ("“car”, 2 of 3 (all layers, all heads): the largest weight, 0.60, lies in row 2, column 3, "
-                          "inside the box of red car.")  # fmt: skip
+    assert said(page) == (
+        "“car”, 2 of 3 (all layers, all heads): the largest weight, 0.60, lies in row 2, column 3, "
+        "inside the box of red car."
+    )
     scene = page.get_by_label("Where the captioner looked for “car”")
     cells = attributes(scene.locator("g rect"), "x", "y", "width", "height", "fill-opacity")
     assert [cell[:4] for cell in cells] == [[6 * (n % 4), 6 * (n // 4), 6, 6] for n in range(16)]
@@ -292,8 +261,13 @@ def test_the_drawing_of_a_caption(show):
         "two boxes, and the frame of the largest weight"
     )
     words = page.get_by_role("radiogroup", name="Words of the caption").get_by_role("radio")
-    for place, end in enumerate(["row 1, column 2, inside the box of dog.", "inside the box of red car.",
-                                 "row 4, column 4, outside of all boxes."]):  # fmt: skip
+    for place, end in enumerate(
+        [
+            "row 1, column 2, inside the box of dog.",
+            "inside the box of red car.",
+            "row 4, column 4, outside of all boxes.",
+        ]
+    ):
         words.nth(place).click()
         assert said(page).endswith(end)
 
@@ -325,8 +299,12 @@ def test_the_table_and_the_tree_of_beams(show, seed):
                 [log_prob, log_prob / (last + 1)], abs=0.0051
             )
             assert row[3] == ("best" if best and best[:2] == (last, place) else fates[fate])
-        drawn = [(step, place) for step in range(last + 1) for place, (*_, fate) in enumerate(steps[step])
-                 if fate != "dropped" or step == last]  # fmt: skip
+        drawn = [
+            (step, place)
+            for step in range(last + 1)
+            for place, (*_, fate) in enumerate(steps[step])
+            if fate != "dropped" or step == last
+        ]
         tree = page.get_by_role("region", name="Tree of beams")
         assert tree.locator("text").all_text_contents() == [
             steps[s][p][1].replace("<end>", "■") for s, p in drawn
@@ -347,40 +325,6 @@ def test_the_table_and_the_tree_of_beams(show, seed):
         page.get_by_role("button", name="Next").click()
 
 
-def test_patches_by_keyboard(show):
-    page = show(PatchExplorer(PICTURE, positions=POSITIONS))
-    assert "patch 0, in row 0 and column 0" in said(page) and "9 tokens" in said(page)
-    page.get_by_role("slider", name="Patch", exact=True).focus()
-    for key in ("ArrowRight", "ArrowDown", "ArrowDown", "ArrowDown"):
-        page.keyboard.press(key)
-    nearest = F.cosine_similarity(POSITIONS[7:8], POSITIONS).argsort(descending=True)[1]
-    assert "patch 7, in row 2 and column 1" in said(
-        page
-    ) and f"most like that of patch {nearest} " in said(page)
-    page.get_by_role("radio", name="8", exact=True).focus()
-    page.keyboard.press("ArrowRight")
-    assert "16 tokens" in said(page) and "Choose that size" in said(page)
-
-
-@pytest.mark.parametrize("rows, sizes", [(1, [24]), (144, [2])])
-def test_one_patch_and_many(show, rows, sizes):
-    page = show(PatchExplorer(PICTURE, sizes=sizes, positions=torch.randn(rows, 3)))
-    assert f"{rows} token" in said(page) and page.get_by_role("slider").count() == 2
-
-
-def test_patches_by_finger(show):
-    page = show(PatchExplorer(PICTURE, positions=POSITIONS), 390, has_touch=True)
-    for name in ("Patch", "Patch in the map of cosines"):
-        box = page.get_by_role("slider", name=name, exact=True).bounding_box()
-        for patch in (5, 7):
-            row, column = divmod(patch, 3)
-            x, y = (column + 0.5) / 3, (row + 0.5) / 3  # of the picture
-            page.touchscreen.tap(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
-            assert says(page, f"This is patch {patch}, in row {row} and column {column}")
-    page.get_by_role("radio", name="4", exact=True).tap()
-    assert says(page, "4 × 4 pixels") and says(page, "36 tokens")
-
-
 def test_captions_by_finger(show):
     told = story()
     page = show(CaptionExplorer([told, story(3)]), 390, has_touch=True)
@@ -399,8 +343,10 @@ def test_captions_by_finger(show):
 @pytest.mark.parametrize("count", [1, 100])
 def test_a_caption_of_one_word_and_of_a_hundred(show, count):
     words = [*(f"word{number}" for number in range(count - 1)), "<end>"]
-    steps = [[(min(number, 1) - 1, word, -0.5 - number, "ended" if word == "<end>" else "kept")]
-             for number, word in enumerate(words)]  # fmt: skip
+    steps = [
+        [(min(number, 1) - 1, word, -0.5 - number, "ended" if word == "<end>" else "kept")]
+        for number, word in enumerate(words)
+    ]
     weights = torch.rand(1, 1, count, 4, generator=torch.Generator().manual_seed(0)).softmax(-1)
     figure = CaptionExplorer([story() | {"words": words, "attention": weights, "steps": steps}])
     assert figure._repr_mimebundle_()[0]["image/svg+xml"]

@@ -1,0 +1,72 @@
+"""The captioners of scenes: ``small`` takes minutes to train, ``shipped`` about three hours."""
+
+import torch
+
+from mmcourse import training
+from mmcourse.captioning import SceneCaptioner
+from mmcourse.data import EmojiScenes, Practice
+from mmcourse.data.language import vocabulary
+from mmcourse.evaluation import fact_scores
+from mmcourse.photographs import evaluate as evaluate_captions
+from mmcourse.recipes import training_config
+
+MODEL = {
+    "small": {"width": 96, "channels": [24, 48, 96]},
+    "shipped": {},
+}
+TRAINING = {
+    "small": {"steps": 600, "batch_size": 64, "learning_rate": 1e-3},
+    "shipped": {
+        "steps": 20000,
+        "restarts": (10000, 15000),
+        "batch_size": 64,
+        "learning_rate": 1.2e-3,
+        "weight_decay": 0.05,
+    },
+}
+
+
+def train(setting, folder, *, resume=None, **changes):
+    """Train the captioner ``small`` or ``shipped`` in ``folder``; return the log.
+
+    ``changes`` replace numbers of the recipe's configuration. ``resume`` and errors are those of
+    :func:`mmcourse.training.train`.
+    """
+    config = training_config(TRAINING[setting], changes)
+    judged = min(200, 10 * config.steps)
+
+    def judge(model):
+        return evaluate(model, "val", judged, "greedy")
+
+    torch.manual_seed(config.seed)
+    with training.memory_advice(config):
+        model = SceneCaptioner(vocabulary(), **MODEL[setting])
+    return training.train(
+        model,
+        Practice(),
+        SceneCaptioner.terms,
+        config,
+        folder,
+        collate=model.collate,
+        count=model.counts,
+        resume=resume,
+        evaluate=judge,
+    )
+
+
+def evaluate(model, split, count, strategy="beam", beams=4):
+    """Scores of what a captioner writes of the first ``count`` scenes of a split, as a dict.
+
+    BLEU-4, ROUGE-L, CIDEr-D, and the precision and recall of each kind of fact.
+    """
+    dataset = EmojiScenes(split, model.image_size)
+    scenes = [dataset[index] for index in range(count)]
+
+    def inputs(scene):
+        return model.prepare([scene.image])[0]
+
+    scores, captions = evaluate_captions(model, scenes, inputs, strategy, beams)
+    for kind, (precision, recall) in fact_scores(captions, scenes).items():
+        scores[f"{kind} precision"] = precision
+        scores[f"{kind} recall"] = recall
+    return scores

@@ -1,0 +1,48 @@
+"""``mmcourse evaluate`` on scenes."""
+
+import json
+
+import pytest
+
+from mmcourse import cli
+from mmcourse.data import EmojiScenes
+from mmcourse.evaluation import bleu, cider_d, fact_scores, rouge_l
+from mmcourse.hub import load
+
+
+def test_evaluate(model, capsys):
+    given = ["evaluate", "--model", model, "--scenes", "3", "--split", "style"]
+    assert cli.main([*given, "--strategy", "greedy", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    scenes = [EmojiScenes("style")[index] for index in range(3)]
+    captioner = load(model)
+    captions = [captioner.caption(scene.image, "greedy").text for scene in scenes]
+    references = [scene.captions for scene in scenes]
+    assert scores["BLEU-4"] == pytest.approx(bleu(captions, references)[3])
+    assert scores["ROUGE-L"] == pytest.approx(rouge_l(captions, references))
+    assert scores["CIDEr-D"] == pytest.approx(cider_d(captions, references))
+    facts = (scores["all precision"], scores["all recall"])
+    assert facts == pytest.approx(fact_scores(captions, scenes)["all"])
+
+
+def test_the_table(model, capsys):
+    assert cli.main(["evaluate", "--model", model, "--scenes", "2"]) == 0
+    table = capsys.readouterr().out
+    assert table.startswith("2 scenes of val\n")
+    assert "BLEU-4" in table and "all recall" in table
+
+
+def test_beams_are_those_of_beam_search(model, complaint):
+    given = ["evaluate", "--model", model, "--strategy", "greedy", "--beams", "3"]
+    assert cli.main(given) == 2
+    assert "--beams does not fit --strategy greedy" in complaint()
+
+
+@pytest.mark.parametrize("beams, expected", [([], 4), (["--beams", "7"], 7)])
+def test_how_many_beams(model, monkeypatch, capsys, beams, expected):
+    seen = []
+    monkeypatch.setattr(
+        "mmcourse.recipes.scenes.evaluate", lambda *given: seen.append(given[1:]) or {}
+    )
+    assert cli.main(["evaluate", "--model", model, "--scenes", "6", *beams]) == 0
+    assert seen == [("val", 6, "beam", expected)]

@@ -63,7 +63,7 @@ class Row(NamedTuple):
     tokens: list[int]
     #: log-probability of what was written
     log_prob: float
-    #: the row that it continues: its number among the rows of its search
+    #: number of the row that it continues, among the rows of its search
     parent: int
 
 

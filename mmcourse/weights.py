@@ -78,15 +78,15 @@ class SavedModel(nn.Module, PyTorchModelHubMixin):
         return model.eval()
 
     def _save_pretrained(self, save_directory):
-        """Write the weights, and note the class and the checksum.
-
-        The base class writes the configuration next.
-        """
+        """Write the weights, then the configuration with the class and the checksum."""
         super()._save_pretrained(save_directory)
         config = self._hub_mixin_config or {}  # None for a class without arguments
-        config["class"] = type(self).__name__
-        config["sha256"] = checksum(save_directory / WEIGHTS)
-        self._hub_mixin_config = config
+        facts = {
+            "class": type(self).__name__,
+            "sha256": checksum(save_directory / WEIGHTS),
+        }
+        text = json.dumps(config | facts, sort_keys=True, indent=2)
+        (save_directory / CONFIG).write_text(text, encoding="utf-8")
 
 
 def find_file(name, file, **options):

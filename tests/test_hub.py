@@ -77,7 +77,10 @@ def test_a_saved_captioner_says_the_same(model, folder):
 
 
 def test_one_that_was_loaded_can_be_saved_again(folder, tmp_path):
-    load(folder).save_pretrained(tmp_path / "again")
+    again = load(folder)
+    config = dict(again._hub_mixin_config)
+    again.save_pretrained(tmp_path / "again")
+    assert again._hub_mixin_config == config, "a model is the same after it was saved"
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 

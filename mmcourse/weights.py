@@ -11,7 +11,8 @@ import json
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import PyTorchModelHubMixin, constants, get_session, hf_hub_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
@@ -20,8 +21,27 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 LARGEST_CONFIG = 16_000_000  # bytes; that of `scenes` has 10,000
 
+CARD = """---
+{{ card_data }}
+---
+# {{ class_name }}
 
-class SavedModel(nn.Module, PyTorchModelHubMixin):
+A model of the course `mmcourse`, as the course saved it. `config.json` has the arguments that it
+was made with and the checksum of `model.safetensors`, which holds its {{ parameters }} parameters.
+To load it:
+
+```python
+from mmcourse.hub import load
+
+model = load("FOLDER")  # the path of this folder
+```
+
+This text is written by itself and knows no more. Where the model was trained by `mmcourse train`,
+`log.jsonl` beside it has the losses and the scores of that run.
+"""  # README.md, in place of the text of the hub library, which says that the hub has the model
+
+
+class SavedModel(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
     """A network that is saved into a folder, or to the Hugging Face hub, and loaded from there.
 
     A subclass says with :meth:`sizes_in` which of its arguments a weight file determines.
@@ -88,13 +108,40 @@ class SavedModel(nn.Module, PyTorchModelHubMixin):
         text = json.dumps(config | facts, sort_keys=True, indent=2)
         (save_directory / CONFIG).write_text(text, encoding="utf-8")
 
+    def generate_model_card(self, *args, **named):
+        """The text of README.md, which the base class writes."""
+        parameters = sum(parameter.numel() for parameter in self.parameters())
+        return super().generate_model_card(
+            *args, class_name=type(self).__name__, parameters=f"{parameters:,}", **named
+        )
+
 
 def find_file(name, file, **options):
     """The path of a file in a folder, or, downloaded, of ``owner/name`` on the hub."""
     if Path(name).is_dir():
         return Path(name, file)
-    with redirect_stdout(None):  # the library of the hub prints
-        return Path(hf_hub_download(str(name), file, **options))
+    online = hub_answers()
+    if not online:
+        options["local_files_only"] = True  # else it is tried six times, for 25 seconds
+    try:
+        with redirect_stdout(None):  # the library of the hub prints
+            return Path(hf_hub_download(str(name), file, **options))
+    except LocalEntryNotFoundError as error:
+        if online:
+            raise
+        raise OSError(
+            f"the Hugging Face hub does not answer, and {name} was not downloaded before: "
+            "connect to the network, or fetch its folder elsewhere and copy it here"
+        ) from error
+
+
+def hub_answers():
+    """Whether the Hugging Face hub can be reached: one try."""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception:  # those of the library behind the session, which is not always the same
+        return False
+    return True
 
 
 def read_config(path):

@@ -9,6 +9,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
 from mmcourse.captioning import Captioner, SceneCaptioner
@@ -93,6 +94,7 @@ def test_a_captioner_on_the_hub(model, folder, monkeypatch):
         return str(folder / filename)
 
     monkeypatch.setattr("mmcourse.weights.hf_hub_download", download)
+    monkeypatch.setattr("mmcourse.weights.hub_answers", lambda: True)
     again = load("somebody/captioner", revision="v2")
     assert again.caption(image(), "greedy").text == model.caption(image(), "greedy").text
     files = ("config.json", "model.safetensors")
@@ -105,8 +107,33 @@ def test_nothing_is_printed_when_it_is_loaded(folder, monkeypatch, capsys):
         return str(folder / filename)
 
     monkeypatch.setattr("mmcourse.weights.hf_hub_download", download)
+    monkeypatch.setattr("mmcourse.weights.hub_answers", lambda: True)
     load("somebody/captioner")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(folder, monkeypatch):
+    """With a name that was downloaded before, and with one that was not."""
+    asked = []
+
+    def get_session():
+        asked.append("hub")
+        raise OSError("no network")
+
+    def download(name, filename, *, local_files_only):
+        assert local_files_only
+        if name == "somebody/new":
+            raise LocalEntryNotFoundError("not in the cache")
+        return str(folder / filename)
+
+    monkeypatch.setattr("mmcourse.weights.get_session", get_session)
+    monkeypatch.setattr("mmcourse.weights.hf_hub_download", download)
+    assert load("somebody/captioner").words
+    asked.clear()
+    message = "hub does not answer, and somebody/new was not downloaded before: connect"
+    with pytest.raises(ValueError, match=message):
+        load("somebody/new")
+    assert asked == ["hub"]
 
 
 def test_half_precision_on_the_disk_is_single_in_memory(model, folder):

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from mmcourse.data.pictures import load_picture
+from mmcourse.weights import hub_answers
 
 ENCODERS = (
     "efficientnet-lite0",
@@ -146,8 +147,9 @@ def _from_transformers(name):
     """The vision part of a model of ``transformers``, with the preprocessing of its own files."""
     from transformers import AutoImageProcessor, AutoModel
 
-    settings = AutoImageProcessor.from_pretrained(name)
-    network = AutoModel.from_pretrained(name, dtype=torch.float32)
+    offline = not Path(name).is_dir() and not hub_answers()
+    settings = AutoImageProcessor.from_pretrained(name, local_files_only=offline)
+    network = AutoModel.from_pretrained(name, dtype=torch.float32, local_files_only=offline)
     side = settings.size
     if getattr(settings, "do_center_crop", False) and settings.crop_size:
         side = settings.crop_size

@@ -16,12 +16,14 @@ def evaluate(captioner, photographs, to_input, strategy="greedy", beams=4):
     :func:`~mmcourse.photographs.inputs_of`.
     """
     captions = []
-    starts = range(0, len(photographs), BATCH)
-    for start in tqdm(starts, unit=f"x{BATCH} pictures", leave=False, disable=None):
+    bar = tqdm(total=len(photographs), unit=" pictures", leave=False, disable=None)
+    for start in range(0, len(photographs), BATCH):
         batch = photographs[start : start + BATCH]
         inputs = torch.stack([torch.as_tensor(to_input(one)) for one in batch])
         written = captioner.write(captioner.encode(inputs), strategy, beams)
         captions += [caption.text for caption in written]
+        bar.update(len(batch))
+    bar.close()
     references = [list(one.captions) for one in photographs]
     scores = {
         "BLEU-4": bleu(captions, references)[3],

@@ -1,6 +1,7 @@
 """The captioners of scenes: ``small`` takes minutes to train, ``shipped`` about three hours."""
 
 import torch
+from tqdm import tqdm
 
 from mmcourse import training
 from mmcourse.captioning import SceneCaptioner
@@ -60,7 +61,8 @@ def evaluate(model, split, count, strategy="beam", beams=4):
     BLEU-4, ROUGE-L, CIDEr-D, and the precision and recall of each kind of fact.
     """
     dataset = EmojiScenes(split, model.image_size)
-    scenes = [dataset[index] for index in range(count)]
+    indices = tqdm(range(count), unit=" scenes", leave=False, disable=None)
+    scenes = [dataset[index] for index in indices]
 
     def inputs(scene):
         return model.prepare([scene.image])[0]

@@ -1,6 +1,7 @@
 """``mmcourse train`` on scenes: what reaches the run, how it ends, and how it goes on."""
 
 import pytest
+from safetensors.torch import load_file
 
 from mmcourse import cli
 from mmcourse.training import CHECKPOINT, read_log
@@ -27,6 +28,10 @@ def test_train_resume_and_fresh(tmp_path, quick_recipe, picture, capsys, complai
     assert cli.main(given) == 0
     assert f"--model {out}" in capsys.readouterr().out
     rows = read_log(out)
+    card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    assert "# SceneCaptioner" in card and "pushed" not in card
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    assert f"holds its {sum(tensor.numel() for tensor in weights.values()):,} parameters" in card
     assert rows[-1]["step"] == 4 and "BLEU-4" in rows[-1] and "all recall" in rows[-1]
     assert cli.main([*given, "--resume"]) == 0 and read_log(out) == rows
     capsys.readouterr()

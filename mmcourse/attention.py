@@ -59,7 +59,8 @@ def visible(mask, shape, causal, device):
     """Join a mask with the causal one, for scores of ``shape`` ``(..., T, S)``; None: no mask."""
     if mask is not None:
         check_mask(mask, shape)
-    length, source = shape[-2:]
+    length = shape[-2]
+    source = shape[-1]
     if not causal or length == 1:
         return mask
     past = torch.ones(length, source, dtype=torch.bool, device=device).tril(source - length)

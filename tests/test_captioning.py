@@ -16,6 +16,7 @@ from mmcourse.captioning import (
     cell_nouns,
     restyle,
 )
+from mmcourse.captioning.scenes import chosen_caption
 from mmcourse.data import EmojiScenes, Practice
 from mmcourse.data.drawings import nouns
 from mmcourse.data.language import vocabulary
@@ -171,6 +172,42 @@ def test_pictures_without_a_caption_count_in_the_cells_alone(model):
         model.loss(batch) - words(6), model.loss(fewer) - words(3), atol=1e-5, rtol=1e-5
     )
     assert abs(words(6) - words(3)) > 1e-4
+
+
+def test_each_cell_has_its_own_probabilities_of_nouns():
+    model = tiny()
+    torch.nn.init.normal_(model.noun_embedding.weight)
+    features = torch.randn(2, 64, 24)
+    scores = model.noun_head(features).exp()
+    probabilities = scores / scores.sum(2, keepdim=True)
+    nouns_of_cells = probabilities @ model.noun_embedding.weight.T
+    memory = model.encoder(features + model.grid_positions + nouns_of_cells)
+    torch.testing.assert_close(model.relate(features), memory, atol=1e-5, rtol=1e-5)
+
+
+def test_an_empty_cell_counts_a_tenth(model):
+    batch = model.collate([TRAIN[index] for index in range(3)])
+    features = torch.randn(3, 64, 24)
+    log_probs = model.noun_head(features).log_softmax(-1)
+    found = log_probs.gather(-1, batch["cells"][..., None])[..., 0]
+    weights = torch.where(batch["cells"] == 0, 0.1, 1.0)
+    by_hand = -(weights * found).sum() / weights.sum()
+    torch.testing.assert_close(model.cell_loss(features, batch["cells"]), by_hand)
+    assert model.counts(batch)[1].item() == pytest.approx(weights.sum().item())
+
+
+def test_each_of_the_five_captions_is_trained_on(model):
+    scenes = [TRAIN[index] for index in range(60)]
+    chosen = [scene.captions.index(chosen_caption(scene)) for scene in scenes]
+    assert set(chosen) == {0, 1, 2, 3, 4}
+
+
+def test_pictures_are_restyled_in_training_alone():
+    model = tiny()
+    batch = model.collate([TRAIN[index] for index in range(4)])
+    assert model.loss(batch) == model.loss(batch)
+    model.train()
+    assert model.loss(batch) != model.loss(batch)
 
 
 def test_a_few_steps_lower_the_loss():

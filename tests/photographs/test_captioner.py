@@ -215,6 +215,14 @@ def test_evaluation(tmp_path, some, vit):
     assert evaluate(captioner, some, to_input, "beam", 2)[1] == beams != captions
 
 
+def test_each_caption_has_its_own_confidence(some, vit):
+    captions = tiny(some, vit).caption([one.path for one in some[:3]])
+    for caption in captions:
+        mean = caption.log_prob / len(caption.tokens)
+        assert caption.confidence == pytest.approx(np.exp(mean))
+    assert len({caption.confidence for caption in captions}) == 3
+
+
 def test_the_captioner_of_scenes_is_judged_on_photographs_too(tmp_path, some):
     scenes = SceneCaptioner(
         ["a", "dog"], width=8, heads=2, channels=[8] * 3, blocks=[0] * 3, max_length=4

@@ -1,10 +1,13 @@
 """Questions in their numbers: no answer is so frequent that the picture is not needed."""
 
 from collections import Counter
+from random import Random
 
 import pytest
 
 from mmcourse.data import EmojiScenes
+from mmcourse.data.language import Description, Group
+from mmcourse.data.questions import foils
 
 COUNT = 4000
 
@@ -55,3 +58,15 @@ def test_no_answer_is_safe(asked):
         _, most = answers.most_common(1)[0]
         limit = {"presence": 0.53, "count": 0.36, "relation": 0.28}.get(kind, 0.2)
         assert most / answers.total() < limit, kind
+
+
+def test_foils_by_hand():
+    groups = (Group("cat", 1, "red"), Group("car", 2, "blue"))
+    found = {foil.kind: foil for foil in foils(Description(groups, "above", "sea"), Random(0))}
+    assert {foil.true for foil in found.values()} == {"a red cat above two blue cars at sea"}
+    assert found["binding"].false == "a blue cat above two red cars at sea"
+    assert found["order"].false == "two blue cars above a red cat at sea"
+    assert found["relation"].false == "a red cat below two blue cars at sea"
+    same = (Group("cat", 1, "red"), Group("car", 2, "red"))
+    kinds = [foil.kind for foil in foils(Description(same, "above", "sea"), Random(0))]
+    assert "binding" not in kinds, "nothing would change"

@@ -268,6 +268,49 @@ def test_what_was_printed_is_read_without_scrolling(browser, served, page):
         assert tab.locator(".output.stream pre").evaluate_all(wide) == []
 
 
+CODE = ".highlight-python pre"
+
+
+def test_code_goes_on_below_on_a_phone(browser, served):
+    """What a page shows is then wider than a phone, but no line of code is cut, nor changed for who copies it."""
+    with opened(browser, f"{served}/book/chapters/05_vision.html", 390) as (tab, _):
+        code = tab.locator(f".cell_input {CODE}")
+        cut = "parts => parts.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"
+        assert tab.locator(CODE).evaluate_all(cut) == []
+        text = (ROOT / "book" / "chapters" / "05_vision.py").read_text(encoding="utf-8")
+        shown = [part.rstrip("\n") for part in code.all_text_contents()]
+        assert len(shown) > 30 and [part for part in shown if part not in text] == []
+        assert max(len(line) for part in shown for line in part.splitlines()) > 60
+
+
+def test_source_is_as_large_as_other_code(browser, served):
+    with opened(browser, f"{served}/book/chapters/05_vision.html") as (tab, _):
+        size = "parts => [...new Set(parts.map(e => getComputedStyle(e).fontSize))]"
+        sizes = [
+            tab.locator(f"{part} {CODE}").evaluate_all(size)
+            for part in (".cell_input", ".cell_output")
+        ]
+        assert sizes[0] == sizes[1] and len(sizes[0]) == 1
+
+
+@pytest.mark.parametrize(
+    "query, anchor",
+    [
+        ("logit", "term-logit"),
+        ("logits", "term-logit"),
+        ("perplexity", "term-perplexity"),
+        ("attention weights", "term-attention-weights"),
+        ("tokens", "term-token"),
+        ("softmax", "term-softmax"),
+    ],
+)
+def test_search_finds_the_definition_of_a_term_first(browser, served, query, anchor):
+    with opened(browser, f"{served}/search.html?q={query}") as (tab, _):
+        first = tab.locator("#search-results ul.search > li > a").first
+        first.wait_for()
+        assert first.get_attribute("href").endswith(f"glossary.html#{anchor}")
+
+
 @WIDTHS
 def test_search_finds_a_term(browser, served, width):
     with opened(browser, f"{served}/index.html", width) as (tab, problems):

@@ -2,7 +2,7 @@
 
 
 def add_plurals(app):
-    """Add the plurals of the glossary's English terms to what the search looks up, not to the index's page.
+    """Add the plurals of the glossary's English terms to what the search looks up.
 
     The builder has collected the entries of all pages by now, and writes them when it is done.
     """

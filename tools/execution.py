@@ -14,8 +14,9 @@ MEMORY = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_max
 
 
 def execute(notebook, folder):
-    """Run every cell in a fresh kernel that works in ``folder``; outputs and the state of widgets go into the notebook.
+    """Run every cell in a fresh kernel that works in ``folder``.
 
+    Outputs and the state of widgets go into the notebook.
     Gives (seconds, megabytes): the time of all cells, and the kernel's peak memory.
     Raises nbclient's CellExecutionError when a cell fails; the outputs so far are in the notebook.
     """
@@ -43,7 +44,7 @@ def execute(notebook, folder):
 
 
 def peak_memory(client):
-    """The megabytes that the kernel of a client took at most. It is asked in a cell that does not stay."""
+    """The megabytes that a client's kernel took at most: it is asked, in a cell that goes again."""
     cells = client.nb.cells
     question = nbformat.v4.new_code_cell(MEMORY)
     cells.append(question)

@@ -1,4 +1,4 @@
-"""The course's public address, and the first cell of a notebook, which gets the course where it is missing."""
+"""The course's public address, and the cell that gets the course where it is missing."""
 
 from pathlib import Path
 
@@ -24,13 +24,13 @@ if not find_spec("mmcourse"):
 
 
 def public_address(config=ROOT / "_config.yml"):
-    """The address under ``repository`` in ``_config.yml``, or "" while OWNER in it is a placeholder."""
+    """The address in ``_config.yml``, or "" while OWNER in it is a placeholder."""
     address = yaml.safe_load(config.read_text(encoding="utf-8"))["repository"]["url"]
     return "" if "/OWNER/" in address else address
 
 
 def install_code(address):
-    """The code of the cell that installs the course; without an address it says how to get it from a clone."""
+    """The code of the cell that installs the course, or says how to get it from a clone."""
     return FROM_ADDRESS.format(address=address) if address else FROM_CLONE
 
 

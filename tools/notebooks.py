@@ -1,21 +1,23 @@
-"""Make the notebooks from the chapters' texts: execute what is stale, and write it in plain Markdown.
+"""Make notebooks from the chapters' texts: execute what is stale, write plain Markdown.
 
     python tools/notebooks.py run [NAME ...]    make notebooks/NAME.ipynb from book/chapters/NAME.py
     python tools/notebooks.py check             list what is not up to date, and fail if anything is
     python tools/notebooks.py new NAME          begin a chapter (tools/new_chapter.py)
 
-A chapter is one text, ``book/chapters/05_vision.py``: edit that, never the notebook, which is written again. ``run``
-executes a text only when its outputs are stale (tools/staleness.py); when words alone changed, it executes nothing
-and writes the words. Each notebook carries a stamp: the digest of what its outputs depend on, and the seconds and
-megabytes that they took.
+A chapter is one text, ``book/chapters/05_vision.py``: edit that, never the notebook, which is
+written again. ``run`` executes a text only when its outputs are stale (tools/staleness.py); when
+words alone changed, it executes nothing and writes the words. Each notebook carries a stamp: the
+digest of what its outputs depend on, and the seconds and megabytes that they took.
 
-**When a cell fails**, the notebook on disk stays as it was. ``run`` says the line of the text at which the cell begins,
-prints the traceback, and keeps the run so far in ``_build/failed/NAME.ipynb``, with all outputs up to there.
+**When a cell fails**, the notebook on disk stays as it was. ``run`` says the line of the text at
+which the cell begins, prints the traceback, and keeps the run so far in
+``_build/failed/NAME.ipynb``, with all outputs up to there.
 
 1. Read the last lines of the traceback, and the cell.
-2. Try it: open ``_build/failed/NAME.ipynb`` in JupyterLab (``.venv/bin/jupyter lab _build/failed``), run all cells up to
-   the failing one (*Run All Above Selected Cell*), and change that cell until it works. ``%debug`` in a new cell
-   opens the debugger where the exception was raised; ``u`` goes up to the caller, ``p name`` prints, ``q`` ends it.
+2. Try it: open ``_build/failed/NAME.ipynb`` in JupyterLab (``.venv/bin/jupyter lab _build``), run
+   the cells above the failing one (*Run All Above Selected Cell*), and change it until it works.
+   ``%debug`` in a new cell opens the debugger where the exception was raised: ``u`` goes up to the
+   caller, ``p name`` prints, ``q`` ends it.
 3. Write the change into the text, or into the module, and run again.
 """
 
@@ -53,7 +55,7 @@ OLD_WORDS = "is not what its text says now"
 
 
 def texts(names=()):
-    """The chapters' texts by path, or those named: 01_attention, book/chapters/01_attention.py, ..."""
+    """The paths of all texts, or of those named: 01_attention, book/chapters/01_attention.py."""
     paths = sorted((ROOT / FOLDER).glob("*.py"))
     stems = [Path(name).stem for name in names]
     unknown = sorted(set(stems) - {path.stem for path in paths})
@@ -77,7 +79,7 @@ def notebook_path(chapter):
 
 
 def why_stale(chapter, path):
-    """Why a chapter must be executed, in words; "" when the outputs of the notebook at ``path`` are still right.
+    """Why a chapter must be executed; "" when the outputs of the notebook at ``path`` are right.
 
     Then the chapter has them: they are taken over.
     """
@@ -95,7 +97,7 @@ def why_stale(chapter, path):
 
 
 def derive(chapter, name):
-    """The notebook of an executed chapter, in plain Markdown, with the cell that installs the course.
+    """The notebook of an executed chapter: plain Markdown, and a cell that installs.
 
     Code that the page does not show is folded (tools/plain).
     """
@@ -140,7 +142,7 @@ def rename_widgets(notebook):
 
 
 def run(text, force=False):
-    """Bring the notebook of one text up to date. Gives an error message, or "" when all went well."""
+    """Bring the notebook of one text up to date; gives an error message, or ""."""
     name = text.stem
     chapter = read_text(text)
     path = notebook_path(chapter)

@@ -1,8 +1,9 @@
 """Whether the outputs of a notebook are what its code gives today.
 
-A notebook's outputs depend on its code cells, on the ``mmcourse`` modules that they import, directly or through
-another, and on the data files of those modules. ``digest`` makes twelve digits of all that. Comments and docstrings
-do not count. What a notebook merely shows, source code and the scripts of figures, is compared with the files.
+A notebook's outputs depend on its code cells, on the ``mmcourse`` modules that they import,
+directly or through another, and on the data files of those modules. ``digest`` makes twelve digits
+of all that. Comments and docstrings do not count. What a notebook merely shows, source code and the
+scripts of figures, is compared with the files.
 """
 
 import ast
@@ -30,7 +31,7 @@ WIDGETS = "application/vnd.jupyter.widget-state+json"
 
 
 def without_words(source):
-    """Python source without comments, docstrings and blank lines: what is left decides what the code does."""
+    """Python source without comments, docstrings and blank lines: what decides what it does."""
     lines = source.splitlines()
     for (row, column), (last, end) in sorted(comments(source) + docstrings(source), reverse=True):
         kept = lines[row - 1][:column] + lines[last - 1][end:]
@@ -39,7 +40,7 @@ def without_words(source):
 
 
 def comments(source):
-    """Where comments stand in Python source, as pairs ((row, column), (row, column)) of start and end."""
+    """Where comments stand: pairs of start and end, ((row, column), (row, column))."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return [(token.start, token.end) for token in tokens if token.type == tokenize.COMMENT]
 
@@ -59,9 +60,10 @@ def docstrings(source):
 
 
 def imports(source, package=""):
-    """The names of mmcourse modules that a piece of Python imports, functions' own imports included.
+    """The names of mmcourse modules that a piece of Python imports, also inside functions.
 
-    ``package`` is the one that relative imports start from. A name may also be that of something inside a module.
+    ``package`` is the one that relative imports start from. A name may also be that of something
+    inside a module.
     """
     found = set()
     for node in ast.walk(ast.parse(source)):
@@ -76,7 +78,7 @@ def imports(source, package=""):
 
 
 def module_file(name):
-    """The file of a module by its dotted name, or None where the name is something inside a module."""
+    """The file of a module by its dotted name, or None for the name of something inside one."""
     path = ROOT.joinpath(*name.split("."))
     for file in (path / "__init__.py", path.with_suffix(".py")):
         if file.is_file():
@@ -105,7 +107,7 @@ def first_imports(cells):
 
 
 def modules(cells):
-    """Every mmcourse module that these code cells import, directly or through one another, as {name: file}."""
+    """Every module that these cells import, directly or through another: {name: file}."""
     todo = first_imports(cells)
     known = {}
     while todo:
@@ -123,14 +125,14 @@ def modules(cells):
 
 
 def data_files(names):
-    """The files that modules of these names read, in order: drawings, photographs, shipped weights."""
+    """The files that modules of these names read: drawings, photographs, shipped weights."""
     folders = [folder for module, folder in DATA.items() if module in names]
     files = [file for folder in folders for file in (ROOT / folder).rglob("*") if is_data(file)]
     return sorted(files)
 
 
 def is_data(path):
-    """Whether an output can depend on a file of a data folder: not on words about it, nor on its licence."""
+    """Whether an output can depend on a file: not on words about data, nor on a licence."""
     words = path.suffix == ".md" or path.name == "NOTICE" or "LICENSES" in path.parts
     return path.is_file() and not words
 
@@ -178,7 +180,7 @@ def widgets(notebook):
 
 
 def shown_scripts(notebook):
-    """The scripts and styles of a notebook's figures, as (state of the figure, key, what the file says now)."""
+    """The scripts and styles of figures, as (state of the figure, key, what the file says)."""
     for model in widgets(notebook).values():
         state = model["state"]
         module, _, name = state.get("_anywidget_id", "").rpartition(".")

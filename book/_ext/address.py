@@ -1,7 +1,8 @@
-"""What a page offers that needs the course's public address: buttons for Colab, Binder and the notebook.
+"""What a page offers of the course's public address: buttons for Colab and Binder.
 
-The address stands in ``_config.yml`` under ``repository`` and nowhere else. While OWNER in it is a placeholder,
-buttons that would lead nowhere are left out, and so is what stands under ``{only} published`` on a page.
+The address stands in ``_config.yml`` under ``repository`` and nowhere else. While OWNER in it is a
+placeholder, buttons that would lead nowhere are left out, and so is what stands under ``{only}
+published`` on a page.
 """
 
 import shutil
@@ -24,7 +25,7 @@ def leave_out_buttons(app, config):
 
 
 def offer_notebook(app, document, template, context, doctree):
-    """Let the buttons of a chapter's page lead to its notebook, where the theme offers the page's text."""
+    """Let the buttons of a chapter's page lead to its notebook, not to the page's text."""
     notebook = notebook_of(app.env, document) if doctree else None
     if notebook is None or "header_buttons" not in context:
         return

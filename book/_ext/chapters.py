@@ -1,15 +1,17 @@
 """A chapter's page: its text, ``book/chapters/05_vision.py``, with the outputs of its notebook.
 
-The text is in the percent format, and its head names the notebook that was made from it (``tools/notebooks.py``)::
+The text is in the percent format, and its head names the notebook that was made from it
+(``tools/notebooks.py``)::
 
     # ---
     # jupyter:
     #   course: {notebook: notebooks/05_vision.ipynb}
     # ---
 
-So the words of a page come from the text, its outputs from the notebook, and both are stored once. myst-nb hands the
-text alone to a reader of formats other than its own (``nb_custom_formats``). ``tools/notebooks.py`` uses the same
-functions, so that a page and a notebook are made from the same cells.
+So the words of a page come from the text, its outputs from the notebook, and both are stored once.
+myst-nb hands the text alone to a reader of formats other than its own (``nb_custom_formats``).
+``tools/notebooks.py`` uses the same functions, so that a page and a notebook are made from the same
+cells.
 """
 
 from pathlib import Path
@@ -22,7 +24,7 @@ FOLDER = "book/chapters"
 
 
 def code_cells(notebook):
-    """The code cells that a text and its notebook share: all but the one that installs the course."""
+    """The code cells that a text and its notebook share: all but the one that installs."""
     return [
         cell
         for cell in notebook.cells
@@ -31,7 +33,7 @@ def code_cells(notebook):
 
 
 def notebook_name(chapter):
-    """The notebook that a text names in its head, as a path in the course: ``notebooks/05_vision.ipynb``."""
+    """The notebook that a text names in its head: ``notebooks/05_vision.ipynb``."""
     try:
         return chapter.metadata["course"]["notebook"]
     except (KeyError, TypeError):
@@ -43,7 +45,7 @@ def notebook_name(chapter):
 
 
 def first_difference(chapter, notebook):
-    """What differs first between the code cells of a text and of its notebook, in words; "" when nothing does."""
+    """What differs first between the code of a text and of its notebook; "" when nothing does."""
     written, executed = code_cells(chapter), code_cells(notebook)
     for number, (text, ran) in enumerate(zip(written, executed, strict=False), 1):
         if text.source != ran.source:
@@ -54,7 +56,7 @@ def first_difference(chapter, notebook):
 
 
 def take_outputs(chapter, notebook):
-    """Give the code cells of a text the outputs of its notebook, and its state of widgets and stamp.
+    """Give a text the outputs of its notebook, the state of its widgets, and its stamp.
 
     The code cells of both are the same, in the same order (``first_difference``).
     """
@@ -80,7 +82,8 @@ def read_chapter(text, root):
     difference = first_difference(chapter, notebook)
     if difference:
         raise ExtensionError(
-            f"{name} is not what its text says now. To execute it again: make notebooks\n{difference}"
+            f"{name} is not what its text says now. To execute it again: make notebooks\n"
+            f"{difference}"
         )
     take_outputs(chapter, notebook)
     for key in ("course", "jupytext", "mmcourse"):  # else they would stand on the page
@@ -89,7 +92,7 @@ def read_chapter(text, root):
 
 
 def notebook_of(environment, document):
-    """The notebook of the page ``book/chapters/05_vision`` as a path, or None when a page is no chapter."""
+    """The path of the notebook of a page such as ``book/chapters/05_vision``; None for others."""
     text = Path(environment.doc2path(document))
     if text.suffix != ".py":
         return None

@@ -2,7 +2,7 @@
 
 
 def leave_out_thebe(app, config):
-    """jupyter-book adds sphinx-thebe, which runs code on a server. Not used here, and its script is an error."""
+    """Leave out sphinx-thebe, which runs code on a server: its script is an error here."""
     for listeners in app.events.listeners.values():
         listeners[:] = [
             listener for listener in listeners if listener.handler.__module__ != "sphinx_thebe"
@@ -15,7 +15,8 @@ def leave_out_thebe(app, config):
 def share_handlers(app):
     """Let the PDF's single page draw every node as the book's pages do.
 
-    Sphinx forgets the handlers of ``html`` for a builder for which any extension registered one of its own.
+    Sphinx forgets the handlers of ``html`` for a builder for which any extension registered one of
+    its own.
     """
     handlers = app.registry.translation_handlers
     handlers["singlehtml"] = handlers["html"] | handlers.get("singlehtml", {})

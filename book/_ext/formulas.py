@@ -1,7 +1,8 @@
-"""The formula index: where each numbered formula is computed, and what proves it, from book/formulas.csv.
+"""The formula index, book/formulas.csv: where each is computed, and what proves it.
 
-A row's ``code`` is something in mmcourse, or a piece of a code cell of the formula's chapter. Its ``test`` is
-``file::name``, or a piece of the cell that checks the chapter's code, or empty. tests/book/test_formulas.py sees to it.
+A row's ``code`` is something in mmcourse, or a piece of a code cell of the formula's chapter. Its
+``test`` is ``file::name``, or a piece of the cell that checks the chapter's code, or empty.
+tests/book/test_formulas.py sees to it.
 """
 
 import csv
@@ -18,7 +19,7 @@ def rows():
 
 
 class Formulas(SphinxDirective):
-    """``{formulas} attention``: the rows of one chapter, whose labels begin with its name, as a table."""
+    """``{formulas} attention``: the rows of one chapter as a table."""
 
     required_arguments = 1
 

@@ -1,4 +1,4 @@
-"""A live figure of a notebook on a page without code, where no widget manager is loaded: ``{live}``."""
+"""``{live}``: a figure of a notebook on a page without code, which loads no widget manager."""
 
 import base64
 import html
@@ -13,7 +13,8 @@ STATE, VIEW = (
     "application/vnd.jupyter.widget-state+json",
     "application/vnd.jupyter.widget-view+json",
 )
-PAGE = """<div class="mm-both"><img class="mm-still" src="data:image/svg+xml;base64,{still}" alt="{alt}">
+PAGE = """<div class="mm-both">
+<img class="mm-still" src="data:image/svg+xml;base64,{still}" alt="{alt}">
 <div class="mm-live"></div></div>
 <script type="application/json" id="mm-data">{state}</script>
 <script type="module">
@@ -23,14 +24,16 @@ PAGE = """<div class="mm-both"><img class="mm-still" src="data:image/svg+xml;bas
   document.head.append(style);
   const script = URL.createObjectURL(new Blob([state._esm], {{ type: "text/javascript" }}));
   const figure = (await import(script)).default;
-  figure.render({{ model: {{ get: (name) => state[name], on() {{}} }}, el: document.querySelector(".mm-live") }});
+  const model = {{ get: (name) => state[name], on() {{}} }};
+  figure.render({{ model, el: document.querySelector(".mm-live") }});
 </script>"""
 
 
 class Live(SphinxDirective):
-    """``{live} notebooks/14_captioning.ipynb CaptionExplorer`` with the option ``alt``: once a page.
+    """``{live} notebooks/14_captioning.ipynb CaptionExplorer`` with ``alt``: once a page.
 
-    Takes what the figure was made of, and its still picture, from the executed notebook. Scripts off: the still one.
+    Takes what the figure was made of, and its still picture, from the executed notebook. Scripts
+    off: the still one.
     """
 
     required_arguments = 2

@@ -12,7 +12,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 
 class Measured(SphinxRole):
-    """``{measured}`seconds``` and ``megabytes``: what the chapter took to run; ``reading``: minutes to read."""
+    """``{measured}`seconds``` and ``megabytes`` to run a chapter, minutes of ``reading``."""
 
     def run(self):
         values = measurements(self.env, self.env.docname)

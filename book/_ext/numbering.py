@@ -9,10 +9,10 @@ CHAPTER = re.compile(r"book/chapters/(\d\d)_\w+")
 
 
 def number_chapters(app, env):
-    """Number chapter book/chapters/05_vision as 5, its sections 5.1, 5.2 ... and its figures and formulas after it.
+    """Number book/chapters/05_vision as 5, its sections, figures and formulas 5.1, 5.2 ...
 
-    Sphinx itself can only count chapters in the order of the table of contents, and a chapter's number is final here
-    although some chapters before it are not written yet.
+    Sphinx itself can only count chapters in the order of the table of contents, and a chapter's
+    number is final here although some chapters before it are not written yet.
     """
     for document in env.found_docs:
         match = CHAPTER.fullmatch(document)
@@ -24,7 +24,7 @@ def number_chapters(app, env):
 
 
 def number_entries(entries, parent, before, numbers):
-    """Give the reference of every entry in a (nested) list its section number, the first one ``before + 1``."""
+    """Give every entry in a (nested) list its section number, the first one ``before + 1``."""
     for position, entry in enumerate(entries.children, before + 1):
         number = (*parent, position)
         for child in entry.children:

@@ -10,7 +10,7 @@ HIDDEN = {"remove-cell", "remove-input", "hide-input", "hide-cell"}  # tags of c
 
 
 def reading_minutes(cells):
-    """The minutes to read a chapter, without its exercises and quiz and without code that is folded."""
+    """The minutes to read a chapter without its exercises, its quiz and folded code."""
     words = 0
     lines = 0
     section = ""

@@ -8,10 +8,10 @@ STILL = "image/svg+xml"
 
 
 class LiveAndStill(SphinxPostTransform):
-    """Keep the still picture of a live figure beside it, where myst-nb would keep the live one alone.
+    """Keep the still picture of a live figure, where myst-nb would keep the live one alone.
 
-    The page shows one of the two (mmcourse/book/figures/figures.css): the still one where scripts are off, and on paper.
-    Elsewhere than in web pages only the still one is left.
+    The page shows one of the two (mmcourse/book/figures/figures.css): the still one where scripts
+    are off, and on paper. Elsewhere than in web pages only the still one is left.
     """
 
     default_priority = 3  # before myst-nb chooses, at 4

@@ -1,4 +1,4 @@
-"""What stays on one line: a number and its %, 0.1 to 0.3, BLEU-4, and a formula with the marks around it."""
+"""What stays on one line: 5 %, 0.1 to 0.3, BLEU-4, a formula and the marks around it."""
 
 import re
 
@@ -71,7 +71,7 @@ class Together(SphinxPostTransform):
 
 
 def match_beside(formula, step, match):
-    """What ``match`` finds in the text right after a formula (``step`` 1) or before it (-1), or None."""
+    """What ``match`` finds in the text right after a formula (``step`` 1) or before it (-1)."""
     place = formula.parent.index(formula) + step
     if not 0 <= place < len(formula.parent):
         return None

@@ -1,4 +1,4 @@
-"""What tests of the book share: its pages, and the chapters as texts, with and without their outputs."""
+"""What tests of the book share: its pages, and its chapters as text, page and notebook."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A page offers what needs the course's public address when there is one, and nothing that leads nowhere when not."""
+"""What needs the course's public address is offered when there is one, and else is not."""
 
 import nbformat
 import pytest

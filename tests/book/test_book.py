@@ -93,7 +93,9 @@ def test_page_is_light(site, page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_no_large_script_keeps_a_page_from_showing(site, page):
-    """A browser shows nothing before the scripts in the head have run, but for those that are deferred."""
+    """A browser shows nothing before the scripts in the head have run, but for those that are
+    deferred.
+    """
     head = read(site, page).partition("</head>")[0]
     sources = re.findall(r'<script(?![^>]*defer)[^>]* src="([^"?]*)', head)
     sizes = {name: ((site / page).parent / name).resolve().stat().st_size for name in sources}
@@ -170,14 +172,19 @@ def test_no_markup_is_left_over(site, page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_number_and_its_percent_sign_stand_together(site, page):
-    """Also where the number comes from a run. Code, its output and frames of pandas are as they were printed."""
+    """Also where the number comes from a run.
+
+    Code, its output and frames of pandas are as they were printed.
+    """
     verbatim = r'(?s)<(script|style|pre|code)\b.*?</\1>|<table border="1" class="dataframe.*?</table>|<[^>]*>'
     text = html.unescape(re.sub(verbatim, "", article(site, page)))
     assert re.findall(r"[^\n]{,20}\d ?%", text) == []
 
 
 def test_glossary_and_index_are_in_order(site):
-    """English terms by the alphabet; in the index Chinese ones stand together, not each under a letter of its own."""
+    """English terms by the alphabet; in the index Chinese ones stand together, not each under a
+    letter of its own.
+    """
     terms = re.findall(r"<dt[^>]* id=\"term-[^>]*>([^<]*)", article(site, "book/glossary"))
     english = [re.sub(r"[^a-z0-9 ]", "", term.lower()) for term in terms if term.isascii()]
     assert len(english) > 100 and english == sorted(english)
@@ -200,7 +207,9 @@ def test_numbers_start_with_the_chapter(site, page):
 
 
 def test_a_teacher_can_leave_the_solutions_out(site, names):
-    """Without its line in the table of contents there must be no link that breaks, and no other page that tells."""
+    """Without its line in the table of contents there must be no link that breaks, and no other
+    page that tells.
+    """
     contents = (ROOT / "_toc.yml").read_text(encoding="utf-8")
     assert contents.count("      - file: book/solutions\n") == 1
     source = (ROOT / "book" / "teaching.md").read_text(encoding="utf-8")
@@ -221,7 +230,9 @@ def test_a_teacher_can_leave_the_solutions_out(site, names):
 
 
 def test_chinese_is_legible_where_no_font_of_the_reader_has_it(site):
-    """The font in the book has every Chinese character and mark of its pages, and both families fall back on it."""
+    """The font in the book has every Chinese character and mark of its pages, and both families
+    fall back on it.
+    """
     styles = (site / "_static" / "custom.css").read_text(encoding="utf-8")
     face = re.search(
         r'"Chinese";\s*src: url\("(.*?)"\).*?unicode-range: ([^;]*)', styles, flags=re.DOTALL

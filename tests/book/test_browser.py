@@ -1,4 +1,4 @@
-"""Every page in a real browser: served and from a folder, narrow and wide, light and dark, and without a network."""
+"""Every page in a real browser: served or from a folder, narrow, wide, light and dark."""
 
 import functools
 import http.server
@@ -61,7 +61,9 @@ def served(site):
 
 @pytest.fixture(params=["http", "file"])
 def address(request, site, tmp_path):
-    """Where the book is: on a server, and in a folder whose name has spaces and letters that are not ASCII."""
+    """Where the book is: on a server, and in a folder whose name has spaces and letters that are
+    not ASCII.
+    """
     if request.param == "http":
         return request.getfixturevalue("served")
     folder = tmp_path / "Übung 1 (多模态) & mehr"
@@ -71,7 +73,10 @@ def address(request, site, tmp_path):
 
 @contextmanager
 def opened(browser, url, width=1440, **options):
-    """The page, and a list of what it complains about and asks for in vain or elsewhere. The list grows."""
+    """The page, and a list of what it complains about and asks for in vain or elsewhere.
+
+    The list grows.
+    """
     home = "file://" if url.startswith("file:") else url[: url.index("/", 8)]
     problems = []
 
@@ -243,7 +248,9 @@ def test_page_is_accessible(browser, served, page):
 
 
 def test_what_is_cut_off_fades_until_its_end(browser, served):
-    """On a phone, whatever scrolls sideways shows that there is more: code, tables, formulas, figures."""
+    """On a phone, whatever scrolls sideways shows that there is more: code, tables, formulas,
+    figures.
+    """
     with opened(browser, f"{served}/book/chapters/05_vision.html", 390) as (tab, _):
         tab.locator(".more").first.wait_for()
         kinds = set(tab.evaluate("[...document.querySelectorAll('.more')].map(e => e.tagName)"))
@@ -266,6 +273,51 @@ def test_what_was_printed_is_read_without_scrolling(browser, served, page):
         )
         wide = "parts => parts.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent.slice(0, 80))"
         assert tab.locator(".output.stream pre").evaluate_all(wide) == []
+
+
+CODE = ".highlight-python pre"
+
+
+def test_code_goes_on_below_on_a_phone(browser, served):
+    """What a page shows is then wider than a phone, but no line of code is cut, nor changed for who
+    copies it.
+    """
+    with opened(browser, f"{served}/book/chapters/05_vision.html", 390) as (tab, _):
+        code = tab.locator(f".cell_input {CODE}")
+        cut = "parts => parts.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"
+        assert tab.locator(CODE).evaluate_all(cut) == []
+        text = (ROOT / "book" / "chapters" / "05_vision.py").read_text(encoding="utf-8")
+        shown = [part.rstrip("\n") for part in code.all_text_contents()]
+        assert len(shown) > 30 and [part for part in shown if part not in text] == []
+        assert max(len(line) for part in shown for line in part.splitlines()) > 60
+
+
+def test_source_is_as_large_as_other_code(browser, served):
+    with opened(browser, f"{served}/book/chapters/05_vision.html") as (tab, _):
+        size = "parts => [...new Set(parts.map(e => getComputedStyle(e).fontSize))]"
+        sizes = [
+            tab.locator(f"{part} {CODE}").evaluate_all(size)
+            for part in (".cell_input", ".cell_output")
+        ]
+        assert sizes[0] == sizes[1] and len(sizes[0]) == 1
+
+
+@pytest.mark.parametrize(
+    "query, anchor",
+    [
+        ("logit", "term-logit"),
+        ("logits", "term-logit"),
+        ("perplexity", "term-perplexity"),
+        ("attention weights", "term-attention-weights"),
+        ("tokens", "term-token"),
+        ("softmax", "term-softmax"),
+    ],
+)
+def test_search_finds_the_definition_of_a_term_first(browser, served, query, anchor):
+    with opened(browser, f"{served}/search.html?q={query}") as (tab, _):
+        first = tab.locator("#search-results ul.search > li > a").first
+        first.wait_for()
+        assert first.get_attribute("href").endswith(f"glossary.html#{anchor}")
 
 
 @WIDTHS
@@ -297,7 +349,9 @@ def test_dark_mode_switches_and_stays(browser, served, width):
 @WIDTHS
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_a_quiz_is_answered(browser, served, page, width):
-    """Every question by pointer or by keyboard: each option opens its explanation, which says whether it is right."""
+    """Every question by pointer or by keyboard: each option opens its explanation, which says
+    whether it is right.
+    """
     with opened(browser, f"{served}/{page}.html", width) as (tab, _):
         questions = tab.locator(".quiz").all()
         assert 4 <= len(questions) <= 6
@@ -367,7 +421,9 @@ def test_on_paper_and_without_scripts_the_still_pictures_are_shown(browser, serv
 
 
 def test_widgets_work_from_a_folder(browser, site, tmp_path):
-    """The scripts that a page with widgets loads, in their order, and the theme's icons, which touch theirs."""
+    """The scripts that a page with widgets loads, in their order, and the theme's icons, which
+    touch theirs.
+    """
     slider, text, play = (
         ipywidgets.IntSlider(3, max=9),
         ipywidgets.IntText(3),

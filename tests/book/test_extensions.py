@@ -1,4 +1,4 @@
-"""The book's own extensions of Sphinx, on a book of three small pages: its numbers, tables and figures."""
+"""The book's own extensions of Sphinx, on a book of three small pages."""
 
 import base64
 import importlib
@@ -220,7 +220,9 @@ def test_a_formula_stays_with_its_brackets_and_commas(pages):
 
 
 def test_what_was_measured_is_on_the_page_and_in_the_table(pages):
-    """200 words a minute, and 20 lines of code that the page shows; exercises and quiz are not read."""
+    """200 words a minute, and 20 lines of code that the page shows; exercises and quiz are not
+    read.
+    """
     words = len(NEAR.split()) + 366 + len(TIED.split()) + len(["##", "Take-aways"])
     reading = -(-(words / 200 + 25 / 20) // 1)
     assert f"42 s, {reading:.0f} min" in pages["book/chapters/02_near"].get_text() and reading == 4

@@ -1,4 +1,4 @@
-"""Every numbered formula of the book has its row in book/formulas.csv, and what the row names exists."""
+"""Every numbered formula has its row in book/formulas.csv, and what the row names exists."""
 
 import ast
 import csv

@@ -1,4 +1,4 @@
-"""Every notebook is what its text says and its code gives, reads well anywhere, and the tool that makes it works."""
+"""Every notebook is what its text says and its code gives, and the tool that makes it works."""
 
 import re
 
@@ -145,7 +145,10 @@ def project(tmp_path, monkeypatch):
 
 @pytest.fixture
 def executed(project, monkeypatch):
-    """That course after ``run``, without a kernel: each cell prints its source. Gives the list of what ran."""
+    """That course after ``run``, without a kernel: each cell prints its source.
+
+    Gives the list of what ran.
+    """
     ran = []
 
     def execute(notebook, folder):

@@ -30,7 +30,7 @@ class Race:
     """The conditions of a race.
 
     ``quick`` asks for tiny sizes and three rounds; ``say(text)`` tells the user how far it is. A
-    row that begins after ``compile_until``, by :func:`time.perf_counter`, compiles nothing.
+    row that begins after ``compile_until``, by ``time.perf_counter()``, compiles nothing.
     """
 
     def __init__(self, quick=False, device="cpu", say=print, compile_until=math.inf):

@@ -22,7 +22,7 @@ PINK = "#c2417c"
 GOLD = "#c9a21a"
 PALETTE = (BLUE, ORANGE, TEAL, PINK, GOLD)
 
-#: Attention weights: 0 is white, 1 is dark.
+#: The colours of attention weights, from white at 0 to dark at 1.
 WEIGHTS = LinearSegmentedColormap.from_list("weights", [PAPER, "#9cc4e4", BLUE, "#0b2545"])
 
 

@@ -69,7 +69,7 @@ def test_the_shipped_schedule(tmp_path, configs):
 def test_a_damaged_checkpoint(tmp_path, quick_recipe, complaint):
     (tmp_path / CHECKPOINT).write_bytes(b"damaged")
     assert cli.main(["train", "--out", str(tmp_path), "--workers", "0"]) == 2
-    assert "cut off or of another kind" in complaint()
+    assert "cut off, damaged or of another kind" in complaint()
 
 
 @pytest.mark.parametrize(

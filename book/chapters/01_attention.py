@@ -681,8 +681,8 @@ for kind, parts in used.items():
 # looks up the thing and reads its colour. The last digits change with the machine and the seed. On `val`, the steps from
 # *Blind* to *Mean*, to *Deep Sets* and to *Attention* are many times larger than the spread of the seeds.
 #
-# Look at the column *both tinted* before you believe a ranking. There *Deep Sets* is no better than *Mean*, near one
-# half: nearly all that it gained on `val` is the step "tinted or in its own colours". Can it not hold the pairs? We
+# Look at the column *both tinted* before you believe a ranking. There *Deep Sets* lies with *Mean*, near one half,
+# and the seeds cannot tell the two apart: nearly all that it gained on `val` is the step "tinted or in its own colours". Can it not hold the pairs? We
 # train it longer and ask it about the scenes that it trained on:
 
 # %%

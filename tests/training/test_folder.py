@@ -6,7 +6,7 @@ import re
 import pytest
 
 from mmcourse.training import LOG, write_whole
-from tests.training.runs import POSIX, loss, losses, run, start, tiny, wait_for_rows
+from tests.training.runs import POSIX, Broken, loss, losses, run, start, tiny, wait_for_rows
 
 
 @POSIX
@@ -87,6 +87,14 @@ def test_a_second_run_in_a_folder_is_refused(tmp_path):
     run(tmp_path, tiny(dropout=0), objective=twice)
     run(tmp_path, tiny(dropout=0))  # now it is free
     assert tried and losses(tmp_path) == losses(tmp_path / "elsewhere")
+
+
+def test_the_lock_ends_with_its_run(tmp_path):
+    """Also where somebody keeps the error, as a notebook does."""
+    with pytest.raises(RuntimeError, match="cut off") as kept:
+        run(tmp_path, dataset=Broken(4 * 7))
+    run(tmp_path)
+    assert kept.value.__traceback__
 
 
 @POSIX

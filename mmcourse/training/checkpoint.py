@@ -134,7 +134,7 @@ def restore(folder, model, optimizer, facts):
             )
     problem = problem_of(saved["step"], tensors, model, optimizer, facts["steps"])
     if problem:
-        raise ValueError(f"{folder / CHECKPOINT} cannot be gone on from: {problem}; {AGAIN}")
+        raise ValueError(f"{folder / CHECKPOINT} is damaged: {problem}; {AGAIN}")
     moments = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):

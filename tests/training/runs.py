@@ -6,7 +6,6 @@ Runs that must survive something bad are processes of their own: ``python runs.p
 import json
 import math
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -27,6 +26,8 @@ from mmcourse.data.language import vocabulary
 from mmcourse.training import CHECKPOINT, TrainingConfig, checkpoint, loop, read_log, train
 from mmcourse.training import folder as folder_module
 from mmcourse.training import run as run_module
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has other signals and no fork")
 
 # ---- models, samples and losses
 
@@ -262,6 +263,8 @@ def main(folder, kills=(), limit=0, pause=0.0, jobs=False, **changes):
     """
     torch.set_num_threads(1)
     if limit:
+        import resource  # which Windows has not
+
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     if jobs:
         return do_jobs(Path(folder))

@@ -16,7 +16,7 @@ from torch import nn
 
 from mmcourse.training import CHECKPOINT
 from mmcourse.training.checkpoint import read_checkpoint
-from tests.training.runs import Broken, Tiny, losses, run, start, tiny
+from tests.training.runs import POSIX, Broken, Tiny, losses, run, start, tiny
 
 
 def test_missing_checkpoint(tmp_path):
@@ -149,6 +149,7 @@ def test_a_failing_export_leaves_the_last_model(tmp_path, monkeypatch, error):
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
+@POSIX
 def test_out_of_space(tmp_path):
     """No file may grow beyond a limit, as on a full disk; the log fits, the checkpoint does not."""
     with pytest.raises(RuntimeError):

@@ -6,9 +6,10 @@ import re
 import pytest
 
 from mmcourse.training import LOG, write_whole
-from tests.training.runs import loss, losses, run, start, tiny, wait_for_rows
+from tests.training.runs import POSIX, Broken, loss, losses, run, start, tiny, wait_for_rows
 
 
+@POSIX
 @pytest.mark.parametrize("link", [os.symlink, os.link])
 def test_a_part_file_is_new_and_follows_no_link(tmp_path, link):
     victim = tmp_path / "victim"
@@ -20,6 +21,7 @@ def test_a_part_file_is_new_and_follows_no_link(tmp_path, link):
     assert {path.name for path in tmp_path.iterdir()} == {"victim", "data"}
 
 
+@POSIX
 def test_a_file_that_appears_at_the_last_moment_is_not_written_to(tmp_path, monkeypatch):
     """Between the removal of an old part file and the making of the new one."""
     victim = tmp_path / "victim"
@@ -87,6 +89,15 @@ def test_a_second_run_in_a_folder_is_refused(tmp_path):
     assert tried and losses(tmp_path) == losses(tmp_path / "elsewhere")
 
 
+def test_the_lock_ends_with_its_run(tmp_path):
+    """Also where somebody keeps the error, as a notebook does."""
+    with pytest.raises(RuntimeError, match="cut off") as kept:
+        run(tmp_path, dataset=Broken(4 * 7))
+    run(tmp_path)
+    assert kept.value.__traceback__
+
+
+@POSIX
 def test_the_lock_dies_with_its_process(tmp_path):
     """At once, though a worker of the killed run may live on for some seconds."""
     settings = {"steps": 400, "save_every": 0, "workers": 1}

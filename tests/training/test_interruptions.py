@@ -12,6 +12,7 @@ import torch
 from mmcourse.training import read_log
 from mmcourse.training import run as run_module
 from tests.training.runs import (
+    POSIX,
     Broken,
     explode_at,
     loss,
@@ -90,6 +91,7 @@ def test_other_errors_pass_unchanged(tmp_path):
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
+@POSIX
 @BOTH
 def test_interrupted_it_finishes_the_step_and_goes_on(tmp_path, number):
     settings = {"steps": 40, "save_every": 0, "workers": 1}
@@ -108,6 +110,7 @@ def test_interrupted_it_finishes_the_step_and_goes_on(tmp_path, number):
     assert signal.getsignal(number) is handler
 
 
+@POSIX
 @BOTH
 def test_an_interrupt_between_rows_stops_the_run_too(tmp_path, number):
     count = [0]
@@ -123,6 +126,7 @@ def test_an_interrupt_between_rows_stops_the_run_too(tmp_path, number):
     assert saved_step(tmp_path) == 3
 
 
+@POSIX
 def test_a_second_interrupt_stops_at_once(tmp_path):
     def impatient(model, batch):
         os.kill(os.getpid(), signal.SIGINT)
@@ -134,6 +138,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path):
     assert saved_step(tmp_path) == 0
 
 
+@POSIX
 def test_a_second_sigterm_lets_the_step_end(tmp_path):
     """Some schedulers send it twice, to the launcher and to the whole group."""
 

@@ -8,6 +8,7 @@ import torch
 
 from mmcourse.weights import SavedModel
 from tests.training.runs import (
+    POSIX,
     Broken,
     Tiny,
     explode_at,
@@ -78,6 +79,7 @@ def test_fresh_run_forgets(tmp_path):
     assert losses(tmp_path) == losses(tmp_path / "other")
 
 
+@POSIX
 def test_killed_anywhere_it_goes_on_to_the_same_losses(tmp_path):
     """Twenty SIGKILLs: when a step begins, in the middle of a file, before it has its name."""
     rng = random.Random(0)

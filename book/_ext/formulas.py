@@ -26,8 +26,11 @@ class Formulas(SphinxDirective):
     def run(self):
         self.env.note_dependency(str(TABLE))
         lines = ["| number | formula | code and proof |", "|---|---|---|"]
-        lines += [f"| {{eq}}`{row['label']}` | {row['says']} | {code(row)}<br>{proof(row)} |"
-                  for row in rows() if row["label"].split("-")[1] == self.arguments[0]]  # fmt: skip
+        lines += [
+            f"| {{eq}}`{row['label']}` | {row['says']} | {code(row)}<br>{proof(row)} |"
+            for row in rows()
+            if row["label"].split("-")[1] == self.arguments[0]
+        ]
         (table,) = self.parse_text_to_nodes("\n".join(lines))
         table["classes"].append("formulas")
         return [table]

@@ -110,24 +110,28 @@ def opened(browser, url, width=1440, **options):
 
 
 RAW_FORMULAS = r"""() => {
-  const raw = [...document.querySelectorAll(".math")].filter(e => !e.querySelector("mjx-container"));
+  const formulas = [...document.querySelectorAll(".math")];
+  const raw = formulas.filter(e => !e.querySelector("mjx-container"));
   return [...raw, ...document.querySelectorAll("mjx-merror")].map(e => e.textContent.trim());
 }"""
 TOO_WIDE = """() => {
   const wide = e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
-  const scrolls = e => e && (getComputedStyle(e).overflowX != "visible" || scrolls(e.parentElement));
-  const root = document.scrollingElement;
+  const clips = e => getComputedStyle(e).overflowX != "visible";
+  const scrolls = e => e && (clips(e) || scrolls(e.parentElement));
+  const root = document.scrollingElement, parts = [...document.querySelectorAll("article *")];
   return [...(root.scrollWidth > root.clientWidth ? [root] : []),
-          ...[...document.querySelectorAll("article *")].filter(e => wide(e) && !scrolls(e.parentElement))]
+          ...parts.filter(e => wide(e) && !scrolls(e.parentElement))]
     .map(e => `${e.tagName} ${e.className} ${e.textContent.trim().slice(0, 60)}`);
 }"""
 
-# What a narrow page tears apart: a formula and the comma after it or the bracket before it, a short name in a table.
+# What a narrow page tears apart: a formula and the comma after it or the bracket before it, a short
+# name in a table.
 TORN = """() => {
   const torn = [];
   for (const formula of document.querySelectorAll("article mjx-container:not([display])")) {
     const box = formula.closest(".math") || formula, here = formula.getBoundingClientRect();
-    for (const [side, marks] of [["nextSibling", /^[.,;:!?)\\]”’]/], ["previousSibling", /[(\\[“‘]$/]]) {
+    const sides = [["nextSibling", /^[.,;:!?)\\]”’]/], ["previousSibling", /[(\\[“‘]$/]];
+    for (const [side, marks] of sides) {
       const text = box[side];
       if (!here.width || text?.nodeType != Node.TEXT_NODE || !marks.test(text.data)) continue;
       const range = document.createRange(), at = side == "nextSibling" ? 0 : text.length - 1;
@@ -139,29 +143,36 @@ TORN = """() => {
     }
   }
   for (const code of document.querySelectorAll("article table code")) {
-    const tall = code.offsetHeight > 1.8 * parseFloat(getComputedStyle(code).fontSize) + 8; // two lines
+    const size = parseFloat(getComputedStyle(code).fontSize);
+    const tall = code.offsetHeight > 1.8 * size + 8; // two lines
     if (tall && /^\\S{1,16}$/.test(code.textContent)) torn.push(`the name ${code.textContent}`);
   }
   return torn.map(words => words.slice(0, 120));
 }"""
 
-NOT_OURS = {  # what axe finds in parts of the theme and of myst-nb that a book cannot change plainly: the rule, and why
-    "label-content-name-mismatch": "'Search' shows its keys too, 'Color mode' has icons with titles, and a folded cell "
+# What axe finds in parts of the theme and of myst-nb that a book cannot change plainly, and why.
+NOT_OURS = {
+    "label-content-name-mismatch": "'Search' shows its keys too, 'Color mode' has icons "
+    "with titles, and a folded cell "
     "named 'Toggle hidden content' shows 'Show code cell source'",
     "aria-required-children": "docutils calls the references a list, with anchors among its items",
 }
 
 
 SCROLLING = """<!doctype html><style>
-  body { margin: 0; height: 2000px } div { overflow-x: auto } .hidden { overflow-x: hidden } p { width: 700px }
+  body { margin: 0; height: 2000px } p { width: 700px }
+  div { overflow-x: auto } .hidden { overflow-x: hidden }
   details:not([open]) > div { display: none }
 </style>
 <div id="outside"><p>.</p></div>
 <article>
-  <div id="wide"><p>.</p></div> <div id="nearly"><p style="width: 503px">.</p></div> <div id="narrow">.</div>
+  <div id="wide"><p>.</p></div> <div id="nearly"><p style="width: 503px">.</p></div>
+  <div id="narrow">.</div>
   <div id="hidden" class="hidden"><p>.</p></div> <div id="own" tabindex="2"><p>.</p></div>
   <mjx-container><div id="formula"><p>.</p></div></mjx-container>
-  <svg width="500"><foreignObject width="500" height="50"><div id="drawing"><p>.</p></div></foreignObject></svg>
+  <svg width="500"><foreignObject width="500" height="50">
+    <div id="drawing"><p>.</p></div>
+  </foreignObject></svg>
   <details><div id="folded"><p>.</p></div></details>
   <button onclick="later.hidden = false">more</button> <div id="later" hidden><p>.</p></div>
 </article>"""
@@ -242,8 +253,12 @@ def test_page_is_accessible(browser, served, page):
                 "options => axe.run({exclude: ['mjx-container']}, options)", options
             )["violations"]
             serious = [rule for rule in found if rule["impact"] in ("serious", "critical")]
-            report = [f"{rule['id']}, {width} {theme}: {node['html'][:200]}\n{node['failureSummary']}"
-                      for rule in serious for node in rule["nodes"]]  # fmt: skip
+            where = f"{width} {theme}"
+            report = [
+                f"{rule['id']}, {where}: {node['html'][:200]}\n{node['failureSummary']}"
+                for rule in serious
+                for node in rule["nodes"]
+            ]
             assert not report, "\n".join(report[:20])
 
 
@@ -271,7 +286,7 @@ def test_what_was_printed_is_read_without_scrolling(browser, served, page):
         tab.evaluate(
             "document.querySelectorAll('.toggle-button').forEach(button => button.click())"
         )
-        wide = "parts => parts.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent.slice(0, 80))"
+        wide = "parts => parts.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"
         assert tab.locator(".output.stream pre").evaluate_all(wide) == []
 
 
@@ -438,8 +453,10 @@ def test_widgets_work_from_a_folder(browser, site, tmp_path):
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
     static = f"{site.as_uri()}/_static"
     scripts = f'<script defer src="{static}/scripts/fontawesome.js"></script>'  # as the theme does
-    scripts += "".join(f'<script {" ".join(options)} src="{static}/{path}"></script>'
-                       for path, options in config["nb_ipywidgets_js"].items())  # fmt: skip
+    scripts += "".join(
+        f'<script {" ".join(options)} src="{static}/{path}"></script>'
+        for path, options in config["nb_ipywidgets_js"].items()
+    )
     state, view = json.dumps(data["manager_state"]), json.dumps(data["view_specs"][0])
     page = tmp_path / "widgets.html"
     page.write_text(f"""<!doctype html><meta charset="utf-8">{scripts}

@@ -65,10 +65,8 @@ def prose(text):
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
 def test_words_are_plain(path):
-    if path.suffix == ".py":
-        text = words_of(read_text(path))
-    else:
-        text = path.read_text(encoding="utf-8")
+    is_chapter = path.suffix == ".py"
+    text = words_of(read_text(path)) if is_chapter else path.read_text(encoding="utf-8")
     assert [match[0] for match in BANNED.finditer(prose(text))] == []
     assert re.findall(r".*\d%.*", prose(text)) == [], "a space stands between a number and its %"
 

@@ -21,8 +21,9 @@ STATE, VIEW = (
     "application/vnd.jupyter.widget-view+json",
 )
 CONF = """
-extensions = ["sphinx.ext.autodoc", "myst_nb", "sphinx_design", "chapters", "numbering", "measured", "formulas",
-              "still", "live", "words", "benchmarks", "assignments", "course"]
+extensions = ["sphinx.ext.autodoc", "myst_nb", "sphinx_design",
+              "chapters", "numbering", "measured", "address", "formulas", "still", "live", "words",
+              "benchmarks", "assignments", "course"]
 nb_execution_mode, html_theme, numfig, math_numfig = "off", "basic", True, True
 myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["notebooks", "conf.py"]
@@ -87,16 +88,47 @@ HIDDEN = ("remove-cell", "remove-input", "hide-input", "hide-cell")
 NEAR = (
     "# Near\n\n{measured}`seconds` s, {measured}`reading` min\n\n## First\n\n### Deep\n\n## Second"
 )
-TIED = "It is 5% or {glue:text}`share:.1%` of `5 %`, 0.1 to +0.3 by BLEU-4 (with $x=2$), ten-fold, $y$ and $z$."
-FAR = "# Far\n\n## First\n\n$$\na\n$$ (eq-far-a)\n\n## Second\n\n$$\nb\n$$ (eq-far-b)\n\nSee {eq}`eq-far-b`."
+TIED = "It is 5% or {glue:text}`share:.1%` of `5 %`, 0.1 to +0.3 by BLEU-4 (with $x=2$), "
+TIED += "ten-fold, $y$ and $z$."
+FAR = "# Far\n\n## First\n\n$$\na\n$$ (eq-far-a)\n\n"
+FAR += "## Second\n\n$$\nb\n$$ (eq-far-b)\n\nSee {eq}`eq-far-b`."
 FAR += ' "($s$, $t$)": $u$ or $v$-th.'
-ROWS = [{"race": "layers", "what": "a race", "sizes": "B 1", "unit": "ms", "ours": 20.0, "peer": 30.0, "peer_name": "theirs",
-         "ratio": 1.5, "spread": [1.4, 1.6], "goal": "≥ 2", "reached": "draw", "notes": ["a note"],
-         "profile": {"ourModel": {"softmax": 0.25, "other": 0.019}}},
-        {"race": "learning", "what": "to learn", "sizes": "B 3", "unit": "s", "ours": 4.0, "goal": "≤ 0.7",
-         "notes": []},
-        {"race": "scores", "what": "alone", "sizes": "B 2", "unit": "s", "ours": 3.0, "goal": None, "notes": [],
-         "rounds": 9}]  # fmt: skip
+ROWS = [
+    {
+        "race": "layers",
+        "what": "a race",
+        "sizes": "B 1",
+        "unit": "ms",
+        "ours": 20.0,
+        "peer": 30.0,
+        "peer_name": "theirs",
+        "ratio": 1.5,
+        "spread": [1.4, 1.6],
+        "goal": "≥ 2",
+        "reached": "draw",
+        "notes": ["a note"],
+        "profile": {"ourModel": {"softmax": 0.25, "other": 0.019}},
+    },
+    {
+        "race": "learning",
+        "what": "to learn",
+        "sizes": "B 3",
+        "unit": "s",
+        "ours": 4.0,
+        "goal": "≤ 0.7",
+        "notes": [],
+    },
+    {
+        "race": "scores",
+        "what": "alone",
+        "sizes": "B 2",
+        "unit": "s",
+        "ours": 3.0,
+        "goal": None,
+        "notes": [],
+        "rounds": 9,
+    },
+]
 
 
 def figure(name, key):
@@ -106,8 +138,12 @@ def figure(name, key):
         "_esm": f"/* </script> of {name} */",
         "_css": "",
     }
-    shown = {VIEW: {"model_id": key, "version_major": 2}, "image/svg+xml": f"<svg><title>{name}</title></svg>",
-             "text/plain": name}  # fmt: skip
+    still = f"<svg><title>{name}</title></svg>"
+    shown = {
+        VIEW: {"model_id": key, "version_major": 2},
+        "image/svg+xml": still,
+        "text/plain": name,
+    }
     return {"state": state}, new_output("display_data", shown)
 
 
@@ -124,7 +160,7 @@ def write_chapter(folder, name, notebook):
 
 
 def near():
-    """A chapter of words and code, some of it hidden, with a glued number, an exercise and a quiz."""
+    """A chapter of words and code, some of it hidden, a glued number, exercises and a quiz."""
     glued = {"scrapbook": {"name": "share"}}
     share = new_output("display_data", {"text/plain": "0.25"}, metadata=glued)
     hidden = [new_code_cell("\n".join("y" * 900), metadata={"tags": [tag]}) for tag in HIDDEN]
@@ -185,13 +221,17 @@ def soup(path):
 
 
 def table(page, place):
-    return [[cell.get_text(" ", strip=True) for cell in row.select("td")] for row in
-            page.select("table")[place].select("tbody tr")]  # fmt: skip
+    return [
+        [cell.get_text(" ", strip=True) for cell in row.select("td")]
+        for row in page.select("table")[place].select("tbody tr")
+    ]
 
 
 def test_a_chapter_keeps_its_number(pages):
-    numbers = {name: [part.get_text(strip=True) for part in page.select("div.body .section-number")]
-               for name, page in pages.items()}  # fmt: skip
+    numbers = {
+        name: [part.get_text(strip=True) for part in page.select("div.body .section-number")]
+        for name, page in pages.items()
+    }
     assert numbers["book/chapters/02_near"] == [
         *("2.", "2.1.", "2.1.1.", "2.2."),
         *("2.3.", "2.4.", "2.5."),  # exercises, quiz, take-aways
@@ -232,7 +272,8 @@ def test_what_was_measured_is_on_the_page_and_in_the_table(pages):
 def test_the_formulas_of_a_chapter(pages):
     assert table(pages["index"], 1) == [
         ["(5.1)", "the first", "in the chapter: a + b no check: it is drawn or printed"],
-        ["(5.2)", "the second", "f test_f in tests/test_x.py"]]  # fmt: skip
+        ["(5.2)", "the second", "f test_f in tests/test_x.py"],
+    ]
 
 
 def test_a_function_names_the_formulas_that_it_computes(tmp_path, monkeypatch):
@@ -245,8 +286,11 @@ def test_a_function_names_the_formulas_that_it_computes(tmp_path, monkeypatch):
     formulas.TABLE.write_text(
         "label,says,code,test\neq-a-b,x,mmcourse.f,\neq-a-c,x,mmcourse.g,\neq-a-d,x,mmcourse.f,\n"
     )
-    for name, said in (("mmcourse.f", ["", "Formulas: :eq:`eq-a-b`, :eq:`eq-a-d`."]),
-                       ("mmcourse.g", ["", "Formula: :eq:`eq-a-c`."]), ("mmcourse.h", [])):  # fmt: skip
+    for name, said in (
+        ("mmcourse.f", ["", "Formulas: :eq:`eq-a-b`, :eq:`eq-a-d`."]),
+        ("mmcourse.g", ["", "Formula: :eq:`eq-a-c`."]),
+        ("mmcourse.h", []),
+    ):
         lines = ["Says what it does."]
         formulas.name_formulas(app, "function", name, None, None, lines)
         assert lines == ["Says what it does.", *said]
@@ -264,7 +308,10 @@ def test_assignments_can_be_got(pages):
 def test_solutions_are_folded_and_hidden_tests_are_not_there(pages):
     folded = pages["index"].select("details")
     assert [part.summary.get_text(strip=True) for part in folded] == [
-        "Part 1 · Doors ·door", "Part 2 · Windows ·window", "Part 2 · Windows · in your own words"]  # fmt: skip
+        "Part 1 · Doors ·door",
+        "Part 2 · Windows ·window",
+        "Part 2 · Windows · in your own words",
+    ]
     assert folded[0].pre.get_text() == 'def door(x):\n    """Opens `x`."""\n    return x + 1\n'
     assert folded[2].select_one(".math") and not any(part.has_attr("open") for part in folded)
     assert "secret" not in pages["index"].get_text()
@@ -276,8 +323,10 @@ def test_what_was_raced(pages):
         [cell.replace("\N{NO-BREAK SPACE}", "~") for cell in row]
         for row in table(pages["index"], 2)
     ]
-    assert rows == [["1", "a race", "B 1", "20.0 ms", "30.0 ms", "1.50 (1.40~to~1.60)", "≥~2", "draw"],
-                    ["3", "alone", "B 2", "3.00 s", "–", "–", "–", "–"]]  # fmt: skip
+    assert rows == [
+        ["1", "a race", "B 1", "20.0 ms", "30.0 ms", "1.50 (1.40~to~1.60)", "≥~2", "draw"],
+        ["3", "alone", "B 2", "3.00 s", "–", "–", "–", "–"],
+    ]
     assert table(pages["index"], 3) == [
         ["1", "our\N{ZERO WIDTH SPACE}Model", "softmax 25\N{NO-BREAK SPACE}%"]
     ]

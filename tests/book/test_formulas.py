@@ -33,8 +33,13 @@ HOMES = {
 def functions(path):
     """The tests in a file by name, those of a class as Class::name."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    inner = {f"{group.name}::{part.name}" for group in tree.body if isinstance(group, ast.ClassDef)
-             for part in group.body if isinstance(part, ast.FunctionDef)}  # fmt: skip
+    inner = {
+        f"{group.name}::{part.name}"
+        for group in tree.body
+        if isinstance(group, ast.ClassDef)
+        for part in group.body
+        if isinstance(part, ast.FunctionDef)
+    }
     return inner | {part.name for part in tree.body if isinstance(part, ast.FunctionDef)}
 
 
@@ -98,5 +103,6 @@ def test_docstrings_name_formulas_of_the_book(path):
 
 
 def test_formulas_are_found_in_every_notation():
-    assert labels("$$\nx\n$$ (eq-a)\n```{math}\n:label: eq-b\nx\n```\n\\begin{align}\\label{eq-c}\\end{align}") == [
-        "eq-a", "eq-b", "eq-c"]  # fmt: skip
+    text = "$$\nx\n$$ (eq-a)\n```{math}\n:label: eq-b\nx\n```\n"
+    text += "\\begin{align}\\label{eq-c}\\end{align}"
+    assert labels(text) == ["eq-a", "eq-b", "eq-c"]

@@ -15,12 +15,16 @@ FILES = {
     "mmcourse/cli/__init__.py": "",
     "mmcourse/cli/train.py": "EPOCHS = 3\n",
     "mmcourse/data/__init__.py": "",
-    "mmcourse/data/second.py": 'VALUE = 2  # two\n\n\ndef f():\n    """Words."""\n    return "#1"\n',
+    "mmcourse/data/second.py": (
+        'VALUE = 2  # two\n\n\ndef f():\n    """Words."""\n    return "#1"\n'
+    ),
     "mmcourse/data/second/table.csv": "a,b\n",
     "mmcourse/data/second/README.md": "words\n",
     "mmcourse/data/second/LICENSES/MIT.txt": "words\n",
     "mmcourse/data/third/table.csv": "a,b\n",
-    "text.py": "# %% [markdown]\n# # Title\n\n# %%\n# %time\nimport mmcourse.first\nmmcourse.first.VALUE\n",
+    "text.py": (
+        "# %% [markdown]\n# # Title\n\n# %%\n# %time\nimport mmcourse.first\nmmcourse.first.VALUE\n"
+    ),
 }
 
 
@@ -91,7 +95,8 @@ def test_modules_are_found_through_every_kind_of_import():
 
 
 def test_comments_and_docstrings_are_cut_exactly():
-    source = '"""Über\nwords."""\nx = "#1"  # why\n\n\ndef f():  # é\n    "é"; y = """kept"""\n    return y\n'
+    source = '"""Über\nwords."""\nx = "#1"  # why\n\n\n'
+    source += 'def f():  # é\n    "é"; y = """kept"""\n    return y\n'
     assert staleness.without_words(source) == (
         'x = "#1"\ndef f():\n    ; y = """kept"""\n    return y'
     )

@@ -4,8 +4,7 @@ import copy
 
 import nbformat
 
-from tools.classroom.assignments import answers_in, is_answer, name_of
-from tools.classroom.execution import is_test
+from tools.classroom.assignments import answers_in, is_answer, is_test, name_of
 from tools.classroom.rebuilding import rebuild
 from tools.classroom.samples import fill, without_metadata
 

@@ -194,6 +194,10 @@ def is_answer(cell):
     return cell.metadata.get("nbgrader", {}).get("solution", False)
 
 
+def is_test(cell):
+    return cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("grade", False)
+
+
 def answers_in(notebook):
     """{name: text} of a notebook's answers."""
     return {name_of(cell): cell.source for cell in notebook.cells if is_answer(cell)}

@@ -27,6 +27,7 @@ from tools.classroom.assignments import ROOT, assignments, teachers_notebook
 from tools.classroom.execution import fail_tests
 from tools.classroom.feedback import Grades, page_settings
 from tools.classroom.gradebook import check_gradebook, row_of, score
+from tools.classroom.noting import calls_of
 from tools.classroom.rebuilding import rebuild
 from tools.classroom.releases import converter, release
 from tools.classroom.safety import keep_plain
@@ -76,6 +77,7 @@ def grade(folder, short, due=None, seed=0, workers=2, show=print):
     check_gradebook(folder / "gradebook.db")
     write_settings(folder)
     released = nbformat.read(release(assignment, folder), as_version=4)
+    calls_of(assignment, seed)  # once, before there are threads
     reports = {student: Report() for student in inbox}
 
     def grade_student(student):
@@ -104,7 +106,7 @@ def execute(assignment, released, files, due, seed, report):
     built, changes = rebuild(teachers_notebook(assignment), released, submitted)
     report.notes.extend(changes)
     if submitted:
-        built, why = isolation.run(built, seed)
+        built, why = isolation.run(built, calls_of(assignment, seed))
     else:
         fail_tests(built, why)
     if why:

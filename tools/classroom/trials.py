@@ -9,10 +9,10 @@ import functools
 import io
 import runpy
 import signal
-import sys
 
-from tools.classroom.assignments import answers_in, name_of, teachers_notebook
-from tools.classroom.execution import guarded, is_test
+from tools.classroom import answering, judging
+from tools.classroom.assignments import answers_in, is_test, name_of, teachers_notebook
+from tools.classroom.noting import checks_of, calls_of
 
 CELL_SECONDS = 5  # of the processor, for a cell that is not a test
 TEST_SECONDS = 0.5  # for a test
@@ -64,28 +64,48 @@ def failed_tests(assignment, answers, seed=0, tests=None, long=False):
     them, run only if ``long``.
     """
     warm_up()
-    cells = [cell for cell in teachers_notebook(assignment).cells if cell.cell_type == "code"]
+    notebook = teachers_notebook(assignment)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and name_of(cell)]
+    cells = [cell for cell in cells if long or "seconds" not in cell.metadata]
     sources = {name_of(cell): cell.source for cell in cells}
     student = {"__name__": "__main__", "visible_tests": sources}
-    failed = []
     for cell in cells:
-        name = name_of(cell)
-        if not name or ("seconds" in cell.metadata and not long):
-            continue
         if not is_test(cell):
-            code = answers.get(name, cell.source)
-            if name == "checks":
-                code += f"\nos.environ['MMCOURSE_SEED'] = '{seed}'"
+            code = answers.get(name_of(cell), cell.source)
             run_here(code, student, cell.metadata.get("seconds", CELL_SECONDS))
+    noted = calls_of(assignment, seed, long)
+    failed = []
     for cell in filter(is_test, cells):
         name = name_of(cell)
-        if (tests is not None and name not in tests) or ("seconds" in cell.metadata and not long):
+        if tests is not None and name not in tests:
             continue
-        code = guarded(sources["checks"], cell.source, "")
-        space = {"__name__": "__main__", "student": student}
-        if not run_here(code, space, cell.metadata.get("seconds", TEST_SECONDS)):
+        seconds = cell.metadata.get("seconds", TEST_SECONDS)
+        if name not in noted:
+            passed = run_here(cell.source, student, seconds)
+        else:
+            passed = passes(noted[name], checks_of(notebook), student, seconds)
+        if not passed:
             failed.append(name)
     return failed
+
+
+def passes(calls, checks, student, seconds):
+    """Whether a test passes: with the grader's functions in place of earlier ones, or without."""
+    judges = judging.run_checks(checks)
+    requests = [call.request for call in calls]
+    for with_given in (True, False):
+        space = {
+            "answer": answering.answer,
+            "outcomes": [],
+            "arguments": (checks, requests, student, with_given),
+        }
+        run_here("outcomes = answer(*arguments)", space, seconds)
+        answering.restore()
+        if not judging.complaint(calls, space["outcomes"], judges):
+            return True
+        if not any(call.has_given for call in calls):
+            return False
+    return False
 
 
 @functools.cache
@@ -115,7 +135,7 @@ def run_here(code, space, seconds):
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
-        sys.setprofile(None)
+        answering.restore()
 
 
 # The table in the book

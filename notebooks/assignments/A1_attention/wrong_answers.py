@@ -83,7 +83,26 @@ class Yes(np.ndarray):
 right_NAME = NAME
 def NAME(*arguments):
     result = right_NAME(*arguments)
-    return tuple(part.view(Yes) for part in result) if isinstance(result, tuple) else np.asarray(result).view(Yes)
+    wrong = lambda part: (np.asarray(part) * 0 + 7).view(Yes)
+    return tuple(map(wrong, result)) if isinstance(result, tuple) else wrong(result)
+""",
+    "replaces builtins": """
+import builtins
+SOLUTION
+builtins.abs = builtins.max = lambda *_: 0
+builtins.all = builtins.isinstance = lambda *_: True
+builtins.exec = builtins.zip = lambda *_, **__: []
+builtins.open = builtins.compile = None
+def NAME(*arguments):
+    return np.zeros(1)
+""",
+    "replaces NumPy's functions": """
+SOLUTION
+np.abs = np.isnan = np.asarray = lambda *_, **__: np.zeros(1)
+np.array_equal = lambda *_, **__: True
+np.any = np.sum = lambda *_, **__: 0
+def NAME(*arguments):
+    return np.ones(1)
 """,
 }
 
@@ -120,6 +139,20 @@ def softmax(scores):
     thread.start()
     thread.join()
     return found[0]
+""",
+        "torch behind globals that call themselves numpy": TORCH + """
+hidden = {"__name__": "numpy", "torch": torch}
+exec("def softmax(scores): return torch.from_numpy(scores).softmax(-1).numpy()", hidden)
+softmax = hidden["softmax"]
+""",
+        "torch in another process": TORCH + """
+from multiprocessing import get_context
+def inside(scores, box):
+    box.put(torch.from_numpy(scores).softmax(-1).numpy())
+def softmax(scores):
+    box = get_context("fork").SimpleQueue()
+    get_context("fork").Process(target=inside, args=(scores, box)).start()
+    return box.get()
 """,
         "torch.softmax through map()": TORCH + """
 from operator import methodcaller

@@ -18,7 +18,8 @@ class Yes(torch.Tensor):
 right_NAME = NAME
 def NAME(*arguments):
     result = right_NAME(*arguments)
-    return tuple(part.as_subclass(Yes) for part in result) if isinstance(result, tuple) else result.as_subclass(Yes)
+    wrong = lambda part: (part.detach() * 0 + 7).as_subclass(Yes)
+    return tuple(map(wrong, result)) if isinstance(result, tuple) else wrong(result)
 """,
     "answers memorised from the visible tests": """
 SOLUTION

@@ -217,12 +217,17 @@ def test_checks_notice_what_does_the_task_of_itself(torch_checks):
 
 
 KINDS = {
-    "a callable object": "class Double:\n    def __call__(self, x): return 2 * x\ndouble = Double()",
+    "a callable object": """
+class Double:
+    def __call__(self, x):
+        return 2 * x
+double = Double()
+""",
     "a partial": "import functools\ndouble = functools.partial(lambda two, x: two * x, 2)",
     "a bound method": "class Own:\n    def double(self, x): return 2 * x\ndouble = Own().double",
     "a lambda": "double = lambda x: 2 * x",
     "a function of NumPy's": "double = np.vectorize(lambda x: 2 * x)",
-    "one that keeps results": "import functools\ndouble = lambda x: [f(x) for f in [lambda x: 2 * x]][0]",
+    "one of several": "double = [lambda x: x, lambda x: 2 * x][1]",
     "unsigned whole numbers": "def double(x): return (2 * x).astype(np.uint8)",
     "a subclass of arrays": "def double(x): return (2 * x).view(type('Own', (np.ndarray,), {}))",
     "another order in memory": "def double(x): return np.asfortranarray(2 * x)",
@@ -238,7 +243,8 @@ def test_a_right_answer_may_be_any_kind_of_function(checks, code):
 def test_a_callable_object_that_is_wrong_has_a_name(checks):
     code = "class Double:\n    def __call__(self, x): return x\ndouble = Double()"
     assert "Double with (2, 3): 6 of 6 numbers" in message(checks, code, ONES, gives=2 * ONES)
-    code = "class Double:\n    def __call__(self, x): raise NotImplementedError\ndouble = Double()"
+    code = "class Double:\n    def __call__(self, x):\n        raise NotImplementedError\n"
+    code += "double = Double()"
     assert message(checks, code, ONES, gives=2 * ONES) == "Double is not written yet."
 
 

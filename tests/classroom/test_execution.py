@@ -126,7 +126,8 @@ def test_only_results_come_back_from_the_kernel():
     good = answer(checks_text, requests, space, True)
     assert judging.complaint(calls, good, checks) == ""
     assert judging.complaint(calls, good[:-1], checks) == "The check did not run to its end."
-    for bad in ({}, {"result": None}, {"result": {"kind": "array"}}, {"failed": "no"},
-                {"result": {"kind": "array", "dtype": "|O", "shape": [1], "data": ""}}):  # fmt: skip
+    an_object = {"kind": "array", "dtype": "|O", "shape": [1], "data": ""}
+    wrong = [{}, {"result": None}, {"result": {"kind": "array"}}, {"failed": "no"}]
+    for bad in [*wrong, {"result": an_object}]:
         assert judging.complaint(calls, [bad, *good[1:]], checks) != ""
     assert b"ref_softmax" not in requests[0], "the kernel is not told how to compute what is wanted"

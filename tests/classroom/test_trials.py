@@ -56,6 +56,15 @@ def test_wrong_answers_lose_points(assignment):
 
 
 @EACH
+def test_unusual_right_answers_get_all_points(assignment):
+    results = trials.try_right_answers(assignment)
+    names = [name for name, _ in results]
+    for name in set(names):
+        assert names.count(name) >= 15, f"only a few unusual right answers for {name}"
+    assert {answer: failed for answer, failed in results.items() if failed} == {}
+
+
+@EACH
 def test_a_mistake_costs_once(assignment):
     names = trials.wrong_answers(assignment)
     for name in names:

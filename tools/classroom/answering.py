@@ -1,4 +1,4 @@
-"""In the kernel of a submission: call the student's functions for the grader, and hand back results.
+"""In the kernel of a submission: call the student's functions, and hand back the results.
 
 What is right or wrong is not decided here, where the student's code can reach everything, but in
 the process that started the kernel (tools/classroom/judging.py). Nothing here knows the results

@@ -1,4 +1,4 @@
-"""Try the tests of an assignment on answers that are known to be wrong, all in this process.
+"""Try the tests of an assignment on answers that are known to be wrong, or right, in this process.
 
 Each answer is put into the teacher's notebook, in place of the solution; then the test cells run.
 """
@@ -12,7 +12,7 @@ import signal
 
 from tools.classroom import answering, judging
 from tools.classroom.assignments import answers_in, is_test, name_of, teachers_notebook
-from tools.classroom.noting import checks_of, calls_of
+from tools.classroom.noting import calls_of, checks_of
 
 CELL_SECONDS = 5  # of the processor, for a cell that is not a test
 TEST_SECONDS = 0.5  # for a test
@@ -20,17 +20,25 @@ TEST_SECONDS = 0.5  # for a test
 
 def wrong_answers(assignment):
     """{function: {what is wrong: code of the answer's cell}}, made from the solution."""
-    space = runpy.run_path(str(assignment.wrong_answers))
+    special, general = variants(assignment, assignment.wrong_answers, "WRONG")
+    return {name: special[name] | general[name] for name in special}
+
+
+def variants(assignment, path, table):
+    """The answers of single functions, and those of every one, both {name: {label: code}}."""
+    space = runpy.run_path(str(path))
     answers = answers_in(teachers_notebook(assignment))
-    made = {}
-    for name, wrong in space["WRONG"].items():
-        made[name] = {}
-        for label, change in wrong.items():
-            made[name][label] = changed(answers[name], change, f"{name}, {label}")
+    special = {}
+    general = {}
+    for name, changes in space[table].items():
+        special[name] = {}
+        general[name] = {}
+        for label, change in changes.items():
+            special[name][label] = changed(answers[name], change, f"{name}, {label}")
         for label, template in space["FOR_EVERY_FUNCTION"].items():
             code = template.replace("NAME", name)
-            made[name][label] = code.replace("SOLUTION", answers[name])
-    return made
+            general[name][label] = code.replace("SOLUTION", answers[name])
+    return special, general
 
 
 def changed(solved, change, about):
@@ -55,6 +63,24 @@ def try_wrong_answers(assignment, seed=0):
             failed = failed_tests(assignment, {name: code}, seed, [visible, hidden])
             rows.append((name, label, visible in failed, hidden in failed))
     return rows
+
+
+def try_right_answers(assignment, seed=0):
+    """Try unusual right answers: {(function, what is unusual): tests that fail, or []}.
+
+    Those of one function also meet the visible tests of later functions, which may call it.
+    """
+    special, general = variants(assignment, assignment.right_answers, "RIGHT")
+    results = {}
+    visible = [f"{name}-tests" for name in special]
+    for name in special:
+        for label, code in special[name].items():
+            some = [*visible, f"{name}-hidden"]
+            results[name, label] = failed_tests(assignment, {name: code}, seed, some)
+        own = [f"{name}-tests", f"{name}-hidden"]
+        for label, code in general[name].items():
+            results[name, label] = failed_tests(assignment, {name: code}, seed, own)
+    return results
 
 
 def failed_tests(assignment, answers, seed=0, tests=None, long=False):

@@ -162,6 +162,7 @@ def softmax(scores):
 """,
     },
     "attention": {
+        "its own softmax, which overflows": ("weights = softmax(scores)", "weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)"),
         "missing scale": (" / np.sqrt(query.shape[-1])", ""),
         "divides by d_k": ("np.sqrt(query.shape[-1])", "query.shape[-1]"),
         "multiplies by the scale": (" / np.sqrt(", " * np.sqrt("),
@@ -207,6 +208,7 @@ def attention(query, key, value):
         "a square": ("np.arange(length)[:, None] + (source - length)", "np.arange(source)[:, None]"),
         "everything": ("np.arange(source) <= np.arange(length)[:, None] + (source - length)", "np.ones((length, source), bool)"),
         "the diagonal only": ("<=", "=="),
+        "whole numbers of eight bits": ("np.arange(source) <=", "np.arange(source).astype(np.int8) <="),
         "shift of two, as in the example": ("(source - length)", "2"),
         "minus infinity instead of False": ("return np.arange(source) <= np.arange(length)[:, None] + (source - length)",
                                             "return np.where(np.tri(length, source, source - length) > 0, 0.0, -np.inf)"),
@@ -241,6 +243,7 @@ def causal_mask(length, source):
                                         "softmax(np.where(mask, scores, -1e300))"),
         "hidden scores are zero": ("-1e300", "0.0"),
         "hidden scores are -100": ("-1e300", "-100.0"),
+        "hidden scores are less by 100,000": ("np.where(mask, scores, -1e300)", "scores - 1e5 * ~mask"),
         "True = hidden": ("np.where(mask, softmax(np.where(mask, scores, -1e300)), 0.0)",
                           "np.where(mask, 0.0, softmax(np.where(mask, -1e300, scores)))"),
         "missing scale": (" / np.sqrt(query.shape[-1])", ""),

@@ -45,13 +45,15 @@ def ref_embed(images, patch, projection, places):
 
 def ref_attention(x, context, layers, heads, mask=None):
     query, key, value = layers["query"](x), layers["key"](context), layers["value"](context)
-    hidden = torch.zeros(x.shape[1], context.shape[1])
+    allowed = torch.ones(x.shape[1], context.shape[1], dtype=torch.bool)
     if mask is not None:
-        hidden[~mask] = -1e9
+        allowed = allowed & mask.bool()
     parts = []
     for q, k, v in zip(*(part.chunk(heads, dim=-1) for part in (query, key, value)), strict=True):
-        powers = torch.exp(torch.einsum("btd,bsd->bts", q, k) / q.shape[-1] ** 0.5 + hidden)
-        parts.append(torch.einsum("bts,bsd->btd", powers / powers.sum(-1, keepdim=True), v))
+        scores = torch.einsum("btd,bsd->bts", q, k) / q.shape[-1] ** 0.5
+        scores = torch.where(allowed, scores, -torch.inf)
+        weights = torch.exp(scores - torch.logsumexp(scores, -1, keepdim=True))
+        parts.append(torch.einsum("bts,bsd->btd", weights, v))
     return layers["output"](torch.cat(parts, dim=-1))
 
 

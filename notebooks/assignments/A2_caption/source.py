@@ -17,7 +17,7 @@
 #
 # - Write your code where it says `YOUR CODE HERE`, and delete the line that raises `NotImplementedError`. Helper functions go into the same cell.
 # - Run the check below it. When it fails, it says what was expected, what came and a hint. A check that prints nothing has passed.
-# - Python, NumPy and PyTorch, as far as it does not do the task itself: no attention of PyTorch's (`scaled_dot_product_attention`,
+# - NumPy, what Python itself brings, and PyTorch as far as it does not do the task itself: no attention of PyTorch's (`scaled_dot_product_attention`,
 #   `nn.MultiheadAttention`, `nn.Transformer...`), no `cross_entropy` or `nll_loss`. Your functions may not call `mmcourse`. The checks notice it.
 # - Your functions must not change the tensors that they get.
 # - A mistake counts once in the checks that you do not see: there the grader replaces your earlier functions by correct ones of the
@@ -143,6 +143,13 @@ for batch, length, source, width, heads in [(2, 3, 5, 6, 3), (1, 4, 4, 8, 2), (3
     some[:, 0] = True
     for mask in [None, some, torch.ones(length, source, dtype=torch.bool).tril(source - 1)]:
         check(cross_attention, x, context, layers, heads, mask, gives=ref_attention, within=1e-4)
+same = {name: nn.Identity() for name in ("query", "key", "value", "output")}
+context = draw(random, 1, 4, 2)
+for high in (60.0, 1e4, 1e5):  # a key that is hidden, and of which the query is very fond
+    context[0, 1] = high
+    check(cross_attention, torch.ones(1, 2, 2), context, same, 1, torch.tensor([[True, False, True, True]] * 2),
+          gives=ref_attention, within=1e-4)
+check(cross_attention, 40 * draw(random, 2, 3, 4), 40 * draw(random, 2, 5, 4), same, 2, gives=ref_attention, within=1e-4)
 
 # %% [markdown]
 # ## Part 3 · Pre-norm blocks (18 points, 45 minutes, medium)
@@ -268,7 +275,9 @@ for batch, length, words, pad in [(1, 3, 4, 0), (3, 5, 7, 0), (4, 2, 9, 6), (2, 
     check(caption_loss, logits, targets, pad, gives=ref_loss, within=1e-4)
     check(caption_loss, logits.clone().requires_grad_(), targets, pad, gives=ref_loss_gradient, within=1e-4,
           after=lambda loss, logits, *_: torch.autograd.grad(loss, logits)[0])
-check(caption_loss, 500 * draw(random, 2, 3, 5), torch.tensor([[1, 2, 3], [4, 0, 0]]), 0, gives=ref_loss, within=1e-4)
+for scale in (500, 5000):
+    check(caption_loss, scale * draw(random, 2, 3, 5), torch.tensor([[1, 2, 3], [4, 0, 0]]), 0, gives=ref_loss, within=1e-4)
+check(caption_loss, 1000 + draw(random, 2, 3, 5), torch.tensor([[1, 2, 3], [4, 0, 0]]), 0, gives=ref_loss, within=1e-4)
 
 # %% [markdown]
 # ## Part 5 · Training and writing (17 points, 50 minutes, hard)

@@ -113,6 +113,8 @@ def patchify(images, patch):
         "rounds to whole numbers": ("return projection(patchify(pixels, patch)) + places", "return (projection(patchify(pixels, patch)) + places).round()"),
     },
     "cross_attention": {
+        "hidden scores are less by 10,000": ("scores.masked_fill(~mask, -math.inf)", "scores - 1e4 * ~mask"),
+        "its own softmax, which overflows": ("scores.softmax(-1) @ value", "(scores.exp() / scores.exp().sum(-1, keepdim=True)) @ value"),
         "missing scale": (" / math.sqrt(query.shape[-1])", ""),
         "divides by d_k": ("math.sqrt(query.shape[-1])", "query.shape[-1]"),
         "hard-coded root of 64": ("math.sqrt(query.shape[-1])", "8.0"),
@@ -272,6 +274,8 @@ def decoder_block(x, memory, layers, heads):
         "first label for all": ("enumerate(captions)", "enumerate([captions[0]] * len(captions))"),
     },
     "caption_loss": {
+        "probabilities clipped before the logarithm": ("logits.log_softmax(-1)", "logits.softmax(-1).clamp(min=1e-9).log()"),
+        "its own softmax, which overflows": ("logits.log_softmax(-1)", "(logits - logits.exp().sum(-1, keepdim=True).log())"),
         "padding counts": ("[targets != pad]", ""),
         "padding counts as zero": ("log_probs[targets != pad].mean()", "(log_probs * (targets != pad)).mean()"),
         "the sum": (".mean()", ".sum()"),

@@ -78,8 +78,8 @@ def answer(checks, calls, space, with_given):
     for call in calls:
         function, arguments, given, after = pickle.loads(call)
         name = function if isinstance(function, str) else function.__name__
-        replaced = {key: value for key, value in given.items() if with_given and key in space}
-        kept = {key: space[key] for key in replaced}
+        replaced = given if with_given else {}
+        kept = {key: space[key] for key in replaced if key in space}
         space.update(replaced)
         try:
             arguments = [space[one.name] if is_named(one) else one for one in arguments]
@@ -97,6 +97,8 @@ def answer(checks, calls, space, with_given):
         except Exception as error:
             outcomes.append({"failed": f"{name} stops with {type(error).__name__}: {error}"})
         finally:
+            for key in replaced:
+                del space[key]
             space.update(kept)
         if "failed" in outcomes[-1]:
             break

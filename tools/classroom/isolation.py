@@ -58,6 +58,7 @@ def run(notebook, tests):
         except Exception:  # whatever was done to the process
             text = ""
         finally:
+            process.kill()
             kill(mark)
             process.wait()
     return take_back(notebook, text, reason)

@@ -234,6 +234,7 @@ def ref_facts(model, first):
 def ref_weights(captioner, train, first):
     """The captioner's weights; where it fails, those of a correct one that the student's `train` trained."""
     import inspect
+    import sys
 
     model = RefCaptioner()
     try:
@@ -243,7 +244,8 @@ def ref_weights(captioner, train, first):
         reached = False
     if not reached:
         torch.manual_seed(0)
-        model, space = RefCaptioner(), inspect.unwrap(train).__globals__
+        model = RefCaptioner()
+        space = getattr(inspect.unwrap(train), "__globals__", vars(sys.modules["__main__"]))
         space.update(teacher_forcing=ref_forcing, caption_loss=ref_loss, START=1, END=2, PAD=0)
         train(model, ref_lessons(), 700, 2e-3)
     return tuple(model.state_dict().values())

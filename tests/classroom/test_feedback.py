@@ -88,10 +88,18 @@ def test_feedback_can_go_back_through_the_exchange(page, tmp_path):
 def test_harmless_text():
     cell = new_markdown_cell(EVIL)
     assert safety.harmless(cell) == (
-        "&lt;script>alert(1)&lt;/script> &lt;img src=x onerror=alert(1)> "
-        "[go](javascript :alert(1)) &amp;lt;b&amp;gt; but 1 < 2 & 3"
+        "<\u200bscript>alert(1)<\u200b/script> <\u200bimg src=x onerror=alert(1)> "
+        "[go](javascript :alert(1)) &\u200blt;b&\u200bgt; but 1 < 2 & 3"
     )
     assert safety.harmless(new_code_cell("a <b")) == "a <b"
+
+
+def test_what_is_smaller_is_escaped_once():
+    """a<b is shown as it was written, in words, in code and in a formula."""
+    written = safety.harmless(new_markdown_cell("If a<b, then `a<b` and $a<b$."))
+    shown = feedback.markdown(written).replace("\u200b", "")
+    assert "If a&lt;b, then" in shown and ">a&lt;b</code>" in shown and "&amp;" not in shown
+    assert "<mo>&#x0003C;</mo><mi>b</mi>" in shown
 
 
 def test_plain_outputs():

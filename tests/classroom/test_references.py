@@ -101,3 +101,37 @@ def test_scores_are_the_packages_and_cocos(random):
         Cider().compute_score(*given)[1],
     ):
         assert np.allclose(REF["ref_cider"](hypotheses, references), cider, atol=1e-9)
+
+
+def references_of(name, **names):
+    """The reference functions of an assignment."""
+    space = {"np": np, **names}
+    text = (FOLDER / name / "references.py").read_text(encoding="utf-8")
+    exec(compile(text, name, "exec"), space)
+    return space
+
+
+INFINITE = np.array([[0.0, -np.inf, 0.0], [-np.inf, 1e4, -np.inf]])
+HALVES = np.array([[0.5, 0.0, 0.5], [0.0, 1.0, 0.0]])
+
+
+def test_a_reference_takes_what_a_right_answer_may_feed_it():
+    """Minus infinity for what is hidden, whole numbers, an empty list of rows, a huge score."""
+    a1, a3 = references_of("A1_attention"), REF
+    a2 = references_of("A2_caption")
+    assert np.array_equal(a1["ref_softmax"](INFINITE), HALVES)
+    assert np.array_equal(a3["ref_softmax"](INFINITE), HALVES)
+    assert np.allclose(a1["ref_softmax"](np.array([[1, 1]])), 0.5)
+    blind = a1["ref_attention"](
+        np.ones((1, 2)), np.ones((2, 2)), np.ones((2, 1)), np.array([[0, 1]])
+    )
+    assert np.array_equal(blind[1], [[0.0, 1.0]]), "a mask of whole numbers"
+    rows, words, totals = a3["ref_best"](np.zeros(0), np.zeros((0, 4)), 3)
+    assert len(rows) == len(words) == len(totals) == 0 and rows.dtype.kind == "i"
+    same = {name: torch.nn.Identity() for name in ("query", "key", "value", "output")}
+    context = torch.tensor([[[1.0], [1e6]]])
+    hidden = a2["ref_attention"](
+        torch.ones(1, 1, 1), context, same, 1, torch.tensor([[True, False]])
+    )
+    assert hidden.item() == 1.0
+    assert a2["ref_attention"](torch.ones(1, 1, 1), context, same, 1).item() == 1e6

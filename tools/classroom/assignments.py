@@ -6,6 +6,7 @@ with, and a folder for each assignment, say `A1_attention/`:
     source.py           the teacher's text: tasks, answers, visible and hidden tests
     references.py       what the hidden tests compare with
     wrong_answers.py    wrong answers that the tests must notice
+    right_answers.py    unusual answers that must get all points
     wrong_answers.csv   what the tests said to each (written by tools.classroom.build)
     A1_attention.ipynb  the student's notebook (likewise; a test fails when it is old)
 
@@ -69,6 +70,10 @@ class Assignment:
     @property
     def wrong_answers(self):
         return self.folder / "wrong_answers.py"
+
+    @property
+    def right_answers(self):
+        return self.folder / "right_answers.py"
 
     @property
     def table(self):
@@ -192,6 +197,10 @@ def name_of(cell):
 
 def is_answer(cell):
     return cell.metadata.get("nbgrader", {}).get("solution", False)
+
+
+def is_test(cell):
+    return cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("grade", False)
 
 
 def answers_in(notebook):

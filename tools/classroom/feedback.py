@@ -8,6 +8,8 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbgrader.preprocessors import GetGrades
 from traitlets.config import Config
 
+from tools.classroom.safety import INVISIBLE
+
 
 class Page(IPythonRenderer):
     """Markdown to HTML: formulas become MathML, which browsers draw; HTML is shown, not obeyed."""
@@ -25,7 +27,7 @@ class Page(IPythonRenderer):
 def formula(tex, display):
     """A formula as MathML; what can't be converted is shown as it was written."""
     try:
-        return convert(html.unescape(tex), display=display)
+        return convert(html.unescape(tex).replace(INVISIBLE, ""), display=display)
     except Exception:
         return f"<code>{html.escape(tex)}</code>"
 

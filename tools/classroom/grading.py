@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
-from dateutil import parser as dates
 from nbformat.v4 import new_markdown_cell
 
 from tools.classroom import isolation
@@ -27,10 +26,19 @@ from tools.classroom.assignments import ROOT, assignments, teachers_notebook
 from tools.classroom.execution import fail_tests
 from tools.classroom.feedback import Grades, page_settings
 from tools.classroom.gradebook import check_gradebook, row_of, score
+from tools.classroom.noting import calls_of
 from tools.classroom.rebuilding import rebuild
 from tools.classroom.releases import converter, release
 from tools.classroom.safety import keep_plain
-from tools.classroom.submissions import Trouble, collect, read_submission, when
+from tools.classroom.submissions import (
+    Trouble,
+    collect,
+    in_words,
+    other_files,
+    read_due,
+    read_submission,
+    when,
+)
 
 SETTINGS = """import sys
 
@@ -49,6 +57,14 @@ class Report:
 
     late: bool = False
     notes: list = field(default_factory=list)
+    nothing: str = ""  # what was handed in, where there is no notebook
+
+
+def check_name(folder):
+    """Say so when nbgrader would take the path of the class for a pattern or an address."""
+    odd = sorted(set(str(folder)) & set("*?[]{}#%"))
+    if odd:
+        raise Trouble(f"The path {folder} holds {' '.join(odd)}: rename the folder of the class.")
 
 
 def find_assignment(short):
@@ -71,16 +87,22 @@ def grade(folder, short, due=None, seed=0, workers=2, show=print):
     """Grade every submission of an assignment in the course ``folder``; the rows of the CSV."""
     start = time.monotonic()
     folder = Path(folder).resolve()
+    check_name(folder)
     assignment = find_assignment(short)
+    due = read_due(due)
     inbox = collect(folder / "inbox" / short)
     check_gradebook(folder / "gradebook.db")
     write_settings(folder)
     released = nbformat.read(release(assignment, folder), as_version=4)
+    tests = calls_of(assignment, seed)
     reports = {student: Report() for student in inbox}
 
     def grade_student(student):
         report = reports[student]
-        done = execute(assignment, released, inbox[student], due, seed, report)
+        if not inbox[student]:
+            names = ", ".join(other_files(folder / "inbox" / short, student)) or "nothing"
+            report.nothing = f"There is no notebook. Handed in: {names}."
+        done = execute(assignment, released, inbox[student], tests, due, report)
         keep_submission(done, inbox[student], folder / "submitted" / student / short, assignment)
         show(f"  {student}: {' '.join(report.notes) or 'ran'}")
 
@@ -88,23 +110,26 @@ def grade(folder, short, due=None, seed=0, workers=2, show=print):
         list(pool.map(grade_student, inbox))  # waits, and raises what went wrong
     score(folder, assignment)
     rows = export(folder, short, reports)
+    lost = set(inbox) - {row["student"] for row in rows}
+    if lost:
+        raise Trouble(f"nbgrader kept no grades of {', '.join(sorted(lost))}. Rename the folders.")
     seconds = time.monotonic() - start
     where = f"{folder / short}.csv, {folder / 'feedback'}"
     show(f"{len(rows)} submissions of {short} in {seconds:.0f} s: {where}")
     return rows
 
 
-def execute(assignment, released, files, due, seed, report):
+def execute(assignment, released, files, tests, due, report):
     """One student's notebook, rebuilt and run; what was unusual goes into the report."""
+    submitted = None
+    why = report.nothing
     if files:
         submitted, why = read_submission(files[-1])
         note_time(files, due, report)
-    else:
-        submitted, why = None, "There is no notebook."
     built, changes = rebuild(teachers_notebook(assignment), released, submitted)
     report.notes.extend(changes)
     if submitted:
-        built, why = isolation.run(built, seed)
+        built, why = isolation.run(built, tests)
     else:
         fail_tests(built, why)
     if why:
@@ -120,13 +145,16 @@ def execute(assignment, released, files, due, seed, report):
 
 def note_time(files, due, report):
     """Say which of several files counts, and whether it came late."""
-    handed_in = when(files[-1])
+    handed_in, problem = when(files[-1])
+    said = in_words(handed_in)
+    if problem:
+        report.notes.append(problem)
     if len(files) > 1:
         name = files[-1].name
-        report.notes.append(f"{len(files)} notebooks were handed in; {name} of {handed_in} counts.")
-    if due and handed_in > dates.parse(due):
+        report.notes.append(f"{len(files)} notebooks were handed in; {name} of {said} counts.")
+    if due and handed_in > due:
         report.late = True
-        report.notes.append(f"Late: handed in {handed_in}, due {dates.parse(due)}.")
+        report.notes.append(f"Late: handed in {said}, due {in_words(due)}.")
 
 
 def keep_submission(notebook, files, folder, assignment):
@@ -150,6 +178,7 @@ def export(folder, short, reports=None):
     from nbgrader.converters import GenerateFeedback
 
     folder = Path(folder).resolve()
+    check_name(folder)
     find_assignment(short)
     check_gradebook(folder / "gradebook.db")
     feedback = converter(GenerateFeedback, folder, short)
@@ -193,7 +222,7 @@ def main(arguments=None):
         command.add_argument("course", type=Path)
         command.add_argument("assignment")
         if name == "grade":
-            command.add_argument("--due", help='handed in later is marked late: "2026-10-09 18:00"')
+            command.add_argument("--due", help='marked late: after "2026-10-09 18:00", local time')
             command.add_argument(
                 "--seed", type=int, default=0, help="of the hidden tests' inputs: choose your own"
             )

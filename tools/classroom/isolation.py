@@ -1,33 +1,48 @@
 """Run one submission's notebook apart from the grader, in a process and an empty folder of its own.
 
-``run`` starts tools/classroom/execution.py as a program, hands it the notebook through a pipe and
-takes it back with its outputs.
+``run`` starts tools/classroom/execution.py as a program, hands it the notebook and the calls of its
+tests through a pipe, and takes back what each cell gave.
 """
 
+import base64
+import json
 import os
 import secrets
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
+import cloudpickle
 import nbformat
 import psutil
 
-from tools.classroom.execution import CLOCK, fail_tests, seconds_of_all
+from tools.classroom.assignments import ROOT, is_test
+from tools.classroom.execution import CLOCK, fail, seconds_of_all
 
-PROGRAM = Path(__file__).with_name("execution.py")
+PROGRAM = f"""
+import sys
+sys.path.append({str(ROOT)!r})
+from tools.classroom.execution import main
+main()
+"""
 
 
-def run(notebook, seed=0):
-    """The notebook after it ran, and a sentence about what went wrong as a whole, or ""."""
+def run(notebook, tests):
+    """The notebook after it ran, and a sentence about what went wrong as a whole, or "".
+
+    ``tests`` are the calls of its test cells (tools/classroom/noting.py). Tests of which nothing
+    came back fail.
+    """
     mark = secrets.token_hex(8)
     wait = CLOCK * seconds_of_all(notebook) + 60
+    pickled = base64.b64encode(cloudpickle.dumps(tests)).decode()
+    given = json.dumps({"notebook": nbformat.writes(notebook), "tests": pickled})
+    reason = "The process that ran the notebook was killed; this cell did not run to its end."
     with tempfile.TemporaryDirectory(prefix="submission-") as folder:
         process = subprocess.Popen(
-            [sys.executable, "-P", str(PROGRAM)],
+            [sys.executable, "-P", "-c", PROGRAM],
             cwd=folder,
-            env=environment(folder, mark, seed),
+            env=environment(folder, mark),
             text=True,
             encoding="utf-8",
             stdin=subprocess.PIPE,
@@ -36,22 +51,40 @@ def run(notebook, seed=0):
             start_new_session=True,
         )
         try:
-            text, _ = process.communicate(nbformat.writes(notebook), timeout=wait)
-            done = nbformat.reads(text, as_version=4)
-            return done, done.metadata.pop("trouble", "")
-        except subprocess.TimeoutExpired:
+            text, _ = process.communicate(given, timeout=wait)
+        except subprocess.TimeoutExpired as error:
+            text = (error.stdout or b"").decode(errors="replace")
             reason = f"The notebook could not be stopped in {wait} seconds."
-        except (
-            Exception
-        ):  # no notebook came back; whatever was done to the process, go on to the next
-            reason = "The process that ran the notebook was killed."
+        except Exception:  # whatever was done to the process
+            text = ""
         finally:
+            process.kill()
             kill(mark)
             process.wait()
-    return fail_tests(notebook, reason), reason
+    return take_back(notebook, text, reason)
 
 
-def environment(folder, mark, seed):
+def take_back(notebook, text, reason):
+    """Put what each cell gave into the notebook; ``reason`` says why lines are missing."""
+    outputs = {}
+    for line in text.splitlines():
+        try:
+            said = json.loads(line)
+            if "trouble" in said:
+                reason = said["trouble"]
+            else:
+                outputs[said["cell"]] = [nbformat.from_dict(one) for one in said["outputs"]]
+        except (ValueError, KeyError, TypeError):
+            continue
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            cell.outputs = outputs.get(index, [])
+            if is_test(cell) and index not in outputs:
+                fail(cell, reason or "This cell did not run.")
+    return notebook, reason
+
+
+def environment(folder, mark):
     """All the variables that the process sees; by ``mark`` it is found again."""
     return {
         "PATH": os.environ["PATH"],
@@ -62,7 +95,6 @@ def environment(folder, mark, seed):
         "PYTHONHASHSEED": "0",
         "PYTHONNOUSERSITE": "1",
         "MMCOURSE_SUBMISSION": mark,
-        "MMCOURSE_SEED": str(seed),
     }
 
 

@@ -34,7 +34,16 @@ def rebuild(source, released, submitted):
         cells.append(cell)
         cells.extend(found.added.get(number, []))
     built.cells = cells
-    return built, list(dict.fromkeys(found.notes))
+    return built, found.all_notes()
+
+
+def plain(cell):
+    return plain_text(cell.source)
+
+
+def plain_text(text):
+    """A text without what editors change: line ends, and spaces at the end of a line."""
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip()
 
 
 class Findings:
@@ -46,24 +55,26 @@ class Findings:
         self.answers = {}  # name: text
         self.added = {}  # number of a cell of the source: the cells that follow it
         self.notes = []
+        self.renamed = []  # answers whose cells had lost their names
+        self.changed = []  # cells of the teacher's that were changed
         self.numbers = {cell.id: number for number, cell in enumerate(source.cells)}
         self.texts = {}  # text of a cell: its number
         for notebook in (source, released):
             for number, cell in enumerate(notebook.cells):
-                self.texts[cell.source.strip()] = number
+                self.texts[plain(cell)] = number
         self.number = 0  # of the source's cell where we are
         self.last_answer = -1  # the largest number of an answer so far
 
     def sort_in(self, cell):
         """Take the next cell: an answer, a cell of the teacher's, or an added one."""
         answer = self.answer_held_by(cell)
-        text = cell.source.strip()
+        text = plain(cell)
         if answer:
             self.take_answer(answer, cell)
         elif name_of(cell) in self.numbers:
             self.number = self.numbers[name_of(cell)]
             if text not in self.texts:
-                self.notes.append(f"The cell {name_of(cell)} was changed; the grader used its own.")
+                self.changed.append(name_of(cell))
         elif text in self.texts:
             self.number = self.numbers.get(cell.get("id"), self.texts[text])
         elif cell.cell_type in ("code", "markdown") and text:
@@ -84,12 +95,12 @@ class Findings:
     def take_answer(self, name, cell):
         text = harmless(cell)
         if name_of(cell) != name:
-            self.notes.append(f"The cell of {name} had lost its name and was found again.")
+            self.renamed.append(name)
         if name in self.answers and self.answers[name] != text:
             self.notes.append(
                 f"There are two cells of {name}: the last one that is not empty counts."
             )
-        is_empty = cell.source.strip() == self.stubs[name].strip()
+        is_empty = plain(cell) == plain_text(self.stubs[name])
         if name not in self.answers or not is_empty:
             self.answers[name] = text
         self.number = self.numbers[name]
@@ -118,6 +129,22 @@ class Findings:
                 self.notes.append(
                     f"The cell of {name} had lost its name; the text behind the question counts."
                 )
+
+    def all_notes(self):
+        """What was unusual, each kind once."""
+        notes = list(dict.fromkeys(self.notes))
+        renamed = list(dict.fromkeys(self.renamed))
+        if len(renamed) == 1:
+            notes.append(f"The cell of {renamed[0]} had lost its name and was found again.")
+        elif renamed:
+            notes.append(
+                f"{len(renamed)} answers had lost their names, as some programs save notebooks; "
+                "they were found again."
+            )
+        if self.changed:
+            names = ", ".join(dict.fromkeys(self.changed))
+            notes.append(f"The grader used its own cells for those that were changed: {names}.")
+        return notes
 
     def note_missing(self):
         for name in self.stubs:

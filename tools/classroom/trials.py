@@ -1,4 +1,4 @@
-"""Try the tests of an assignment on answers that are known to be wrong, all in this process.
+"""Try the tests of an assignment on answers that are known to be wrong, or right, in this process.
 
 Each answer is put into the teacher's notebook, in place of the solution; then the test cells run.
 """
@@ -9,10 +9,10 @@ import functools
 import io
 import runpy
 import signal
-import sys
 
-from tools.classroom.assignments import answers_in, name_of, teachers_notebook
-from tools.classroom.execution import guarded, is_test
+from tools.classroom import answering, judging
+from tools.classroom.assignments import answers_in, is_test, name_of, teachers_notebook
+from tools.classroom.noting import calls_of, checks_of
 
 CELL_SECONDS = 5  # of the processor, for a cell that is not a test
 TEST_SECONDS = 0.5  # for a test
@@ -20,17 +20,25 @@ TEST_SECONDS = 0.5  # for a test
 
 def wrong_answers(assignment):
     """{function: {what is wrong: code of the answer's cell}}, made from the solution."""
-    space = runpy.run_path(str(assignment.wrong_answers))
+    special, general = variants(assignment, assignment.wrong_answers, "WRONG")
+    return {name: special[name] | general[name] for name in special}
+
+
+def variants(assignment, path, table):
+    """The answers of single functions, and those of every one, both {name: {label: code}}."""
+    space = runpy.run_path(str(path))
     answers = answers_in(teachers_notebook(assignment))
-    made = {}
-    for name, wrong in space["WRONG"].items():
-        made[name] = {}
-        for label, change in wrong.items():
-            made[name][label] = changed(answers[name], change, f"{name}, {label}")
+    special = {}
+    general = {}
+    for name, changes in space[table].items():
+        special[name] = {}
+        general[name] = {}
+        for label, change in changes.items():
+            special[name][label] = changed(answers[name], change, f"{name}, {label}")
         for label, template in space["FOR_EVERY_FUNCTION"].items():
             code = template.replace("NAME", name)
-            made[name][label] = code.replace("SOLUTION", answers[name])
-    return made
+            general[name][label] = code.replace("SOLUTION", answers[name])
+    return special, general
 
 
 def changed(solved, change, about):
@@ -57,6 +65,24 @@ def try_wrong_answers(assignment, seed=0):
     return rows
 
 
+def try_right_answers(assignment, seed=0):
+    """Try unusual right answers: {(function, what is unusual): tests that fail, or []}.
+
+    Those of one function also meet the visible tests of later functions, which may call it.
+    """
+    special, general = variants(assignment, assignment.right_answers, "RIGHT")
+    results = {}
+    visible = [f"{name}-tests" for name in special]
+    for name in special:
+        for label, code in special[name].items():
+            some = [*visible, f"{name}-hidden"]
+            results[name, label] = failed_tests(assignment, {name: code}, seed, some)
+        own = [f"{name}-tests", f"{name}-hidden"]
+        for label, code in general[name].items():
+            results[name, label] = failed_tests(assignment, {name: code}, seed, own)
+    return results
+
+
 def failed_tests(assignment, answers, seed=0, tests=None, long=False):
     """The names of the test cells that fail with these answers, and the solution's for the rest.
 
@@ -64,28 +90,48 @@ def failed_tests(assignment, answers, seed=0, tests=None, long=False):
     them, run only if ``long``.
     """
     warm_up()
-    cells = [cell for cell in teachers_notebook(assignment).cells if cell.cell_type == "code"]
+    notebook = teachers_notebook(assignment)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and name_of(cell)]
+    cells = [cell for cell in cells if long or "seconds" not in cell.metadata]
     sources = {name_of(cell): cell.source for cell in cells}
     student = {"__name__": "__main__", "visible_tests": sources}
-    failed = []
     for cell in cells:
-        name = name_of(cell)
-        if not name or ("seconds" in cell.metadata and not long):
-            continue
         if not is_test(cell):
-            code = answers.get(name, cell.source)
-            if name == "checks":
-                code += f"\nos.environ['MMCOURSE_SEED'] = '{seed}'"
+            code = answers.get(name_of(cell), cell.source)
             run_here(code, student, cell.metadata.get("seconds", CELL_SECONDS))
+    noted = calls_of(assignment, seed, long)
+    failed = []
     for cell in filter(is_test, cells):
         name = name_of(cell)
-        if (tests is not None and name not in tests) or ("seconds" in cell.metadata and not long):
+        if tests is not None and name not in tests:
             continue
-        code = guarded(sources["checks"], cell.source, "")
-        space = {"__name__": "__main__", "student": student}
-        if not run_here(code, space, cell.metadata.get("seconds", TEST_SECONDS)):
+        seconds = cell.metadata.get("seconds", TEST_SECONDS)
+        if name not in noted:
+            passed = run_here(cell.source, student, seconds)
+        else:
+            passed = passes(noted[name], checks_of(notebook), student, seconds)
+        if not passed:
             failed.append(name)
     return failed
+
+
+def passes(calls, checks, student, seconds):
+    """Whether a test passes: with the grader's functions in place of earlier ones, or without."""
+    judges = judging.run_checks(checks)
+    requests = [call.request for call in calls]
+    for with_given in (True, False):
+        space = {
+            "answer": answering.answer,
+            "outcomes": [],
+            "arguments": (checks, requests, student, with_given),
+        }
+        run_here("outcomes = answer(*arguments)", space, seconds)
+        answering.restore()
+        if not judging.complaint(calls, space["outcomes"], judges):
+            return True
+        if not any(call.has_given for call in calls):
+            return False
+    return False
 
 
 @functools.cache
@@ -115,7 +161,7 @@ def run_here(code, space, seconds):
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
-        sys.setprofile(None)
+        answering.restore()
 
 
 # The table in the book

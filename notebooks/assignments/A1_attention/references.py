@@ -1,14 +1,14 @@
 # Independent answers that the hidden tests of A1 compare with, computed another way than in the solution: the tests of a
 # function see them, students do not.
-def ref_softmax(scores):
+def ref_softmax(scores, axis=-1):
     scores = np.asarray(scores, dtype=np.float64)
-    shifted = scores[..., None, :] - scores[..., :, None]  # e^(s_k - s_j), summed over k, is 1 / weight j
-    return 1 / np.exp(np.minimum(shifted, 700)).sum(-1)
+    with np.errstate(invalid="ignore"):  # a row of -inf gives NaN, as the formula does
+        return np.exp(scores - np.logaddexp.reduce(scores, axis=axis, keepdims=True))
 
 
 def ref_attention(query, key, value, mask=None):
     scores = np.einsum("...td,...sd->...ts", query, key) / query.shape[-1] ** 0.5
-    mask = np.broadcast_to(True if mask is None else mask, scores.shape)
+    mask = np.broadcast_to(True if mask is None else np.asarray(mask, bool), scores.shape)
     weights = np.zeros(scores.shape)
     for row in np.ndindex(scores.shape[:-1]):
         if mask[row].any():

@@ -16,7 +16,8 @@
 #
 # - Write your code where it says `YOUR CODE HERE`, and delete the line that raises `NotImplementedError`. Helper functions go into the same cell.
 # - Run the check below it. When it fails, it says what was expected, what came and a hint. A check that prints nothing has passed.
-# - Only Python and NumPy. The checks notice when your function calls PyTorch, `mmcourse` or another library.
+# - Only NumPy, and what Python itself brings (`math`, `itertools`, `collections`, `functools` and all its other modules). The checks notice
+#   when your function calls PyTorch, `mmcourse` or another library, or starts a thread or another program. You may print what you like.
 # - Your functions get arrays of `float64` and must not change them.
 # - A mistake counts once in the checks that you do not see: there the grader replaces your earlier functions by correct ones of the
 #   same name. So call them by name, and keep their names.
@@ -88,6 +89,8 @@ random = fresh("attention")
 for front, length, source, width, out in [((), 3, 5, 7, 2), ((2,), 1, 4, 3, 6), ((2, 3), 6, 2, 5, 5), ((), 4, 4, 16, 4)]:
     check(attention, random.normal(size=(*front, length, width)), random.normal(size=(*front, source, width)),
           random.normal(size=(*front, source, out)), gives=ref_attention, given={"softmax": ref_softmax})
+large = random.normal(size=(2, 4)), 1000 * random.normal(size=(5, 4)), random.normal(size=(5, 3))
+check(attention, *large, gives=ref_attention, given={"softmax": ref_softmax})
 
 # %% [markdown]
 # ## Part 3 · Masks (25 points, 60 minutes, medium)
@@ -108,7 +111,7 @@ check(causal_mask, 2, 4, gives=np.array([[True, True, True, False], [True, True,
       hint="row t is True up to column t + (source - length), that one included.")
 
 # %% hidden="causal_mask" points=4
-for length, source in [(1, 1), (5, 5), (1, 6), (3, 7), (6, 8)]:
+for length, source in [(1, 1), (5, 5), (1, 6), (3, 7), (6, 8), (2, 300)]:
     check(causal_mask, length, source, gives=ref_causal)
 
 # %% [markdown]
@@ -165,9 +168,10 @@ for front, length, source, width in [((), 3, 5, 7), ((2,), 4, 4, 3), ((2, 3), 6,
     masks += [np.zeros((length, source), bool), random.random((*front, length, source)) < 0.7]
     for mask in masks:
         check(masked_attention, *page, mask, gives=ref_attention, given={"softmax": ref_softmax, "attention": ref_attention})
-page = np.full((1, 1), 40.0), np.array([[50.0], [-50.0], [-51.0]]), np.eye(3)
-check(masked_attention, *page, np.array([[False, True, True]]), gives=ref_attention,
-      given={"softmax": ref_softmax, "attention": ref_attention})
+for high in (50.0, 1e6):
+    page = np.full((1, 1), 40.0), np.array([[high], [-50.0], [-51.0]]), np.eye(3)
+    check(masked_attention, *page, np.array([[False, True, True]]), gives=ref_attention,
+          given={"softmax": ref_softmax, "attention": ref_attention})
 
 # %% [markdown]
 # ## Part 4 · Heads (21 points, 45 minutes, medium)
@@ -323,6 +327,9 @@ for front, length, source, width, out in [((), 3, 5, 7, 2), ((2,), 2, 4, 3, 6), 
     page = [random.normal(size=(*front, n, w)) for n, w in [(length, width), (source, width), (source, out), (length, out)]]
     check(query_gradient, *page, gives=ref_query_gradient, within=1e-5,
           given={"softmax": ref_softmax, "attention": ref_attention, "masked_attention": ref_attention})
+page = np.array([[1.0, 2, 3, 0], [9, 1, 5, 2]]), 500 * np.eye(3, 4), random.normal(size=(3, 5)), random.normal(size=(2, 5))
+check(query_gradient, *page, gives=np.zeros((2, 4)), within=1e-5,
+      given={"softmax": ref_softmax, "attention": ref_attention, "masked_attention": ref_attention})
 
 # %% [markdown]
 # Let the instrument judge: the difference below should be smaller than $10^{-8}$. (This cell gives no points.)

@@ -83,7 +83,26 @@ class Yes(np.ndarray):
 right_NAME = NAME
 def NAME(*arguments):
     result = right_NAME(*arguments)
-    return tuple(part.view(Yes) for part in result) if isinstance(result, tuple) else np.asarray(result).view(Yes)
+    wrong = lambda part: (np.asarray(part) * 0 + 7).view(Yes)
+    return tuple(map(wrong, result)) if isinstance(result, tuple) else wrong(result)
+""",
+    "replaces builtins": """
+import builtins
+SOLUTION
+builtins.abs = builtins.max = lambda *_: 0
+builtins.all = builtins.isinstance = lambda *_: True
+builtins.exec = builtins.zip = lambda *_, **__: []
+builtins.open = builtins.compile = None
+def NAME(*arguments):
+    return np.zeros(1)
+""",
+    "replaces NumPy's functions": """
+SOLUTION
+np.abs = np.isnan = np.asarray = lambda *_, **__: np.zeros(1)
+np.array_equal = lambda *_, **__: True
+np.any = np.sum = lambda *_, **__: 0
+def NAME(*arguments):
+    return np.ones(1)
 """,
 }
 
@@ -121,6 +140,20 @@ def softmax(scores):
     thread.join()
     return found[0]
 """,
+        "torch behind globals that call themselves numpy": TORCH + """
+hidden = {"__name__": "numpy", "torch": torch}
+exec("def softmax(scores): return torch.from_numpy(scores).softmax(-1).numpy()", hidden)
+softmax = hidden["softmax"]
+""",
+        "torch in another process": TORCH + """
+from multiprocessing import get_context
+def inside(scores, box):
+    box.put(torch.from_numpy(scores).softmax(-1).numpy())
+def softmax(scores):
+    box = get_context("fork").SimpleQueue()
+    get_context("fork").Process(target=inside, args=(scores, box)).start()
+    return box.get()
+""",
         "torch.softmax through map()": TORCH + """
 from operator import methodcaller
 def softmax(scores):
@@ -129,6 +162,7 @@ def softmax(scores):
 """,
     },
     "attention": {
+        "its own softmax, which overflows": ("weights = softmax(scores)", "weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)"),
         "missing scale": (" / np.sqrt(query.shape[-1])", ""),
         "divides by d_k": ("np.sqrt(query.shape[-1])", "query.shape[-1]"),
         "multiplies by the scale": (" / np.sqrt(", " * np.sqrt("),
@@ -174,6 +208,7 @@ def attention(query, key, value):
         "a square": ("np.arange(length)[:, None] + (source - length)", "np.arange(source)[:, None]"),
         "everything": ("np.arange(source) <= np.arange(length)[:, None] + (source - length)", "np.ones((length, source), bool)"),
         "the diagonal only": ("<=", "=="),
+        "whole numbers of eight bits": ("np.arange(source) <=", "np.arange(source).astype(np.int8) <="),
         "shift of two, as in the example": ("(source - length)", "2"),
         "minus infinity instead of False": ("return np.arange(source) <= np.arange(length)[:, None] + (source - length)",
                                             "return np.where(np.tri(length, source, source - length) > 0, 0.0, -np.inf)"),
@@ -208,6 +243,7 @@ def causal_mask(length, source):
                                         "softmax(np.where(mask, scores, -1e300))"),
         "hidden scores are zero": ("-1e300", "0.0"),
         "hidden scores are -100": ("-1e300", "-100.0"),
+        "hidden scores are less by 100,000": ("np.where(mask, scores, -1e300)", "scores - 1e5 * ~mask"),
         "True = hidden": ("np.where(mask, softmax(np.where(mask, scores, -1e300)), 0.0)",
                           "np.where(mask, 0.0, softmax(np.where(mask, -1e300, scores)))"),
         "missing scale": (" / np.sqrt(query.shape[-1])", ""),

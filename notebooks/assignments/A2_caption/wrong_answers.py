@@ -18,7 +18,8 @@ class Yes(torch.Tensor):
 right_NAME = NAME
 def NAME(*arguments):
     result = right_NAME(*arguments)
-    return tuple(part.as_subclass(Yes) for part in result) if isinstance(result, tuple) else result.as_subclass(Yes)
+    wrong = lambda part: (part.detach() * 0 + 7).as_subclass(Yes)
+    return tuple(map(wrong, result)) if isinstance(result, tuple) else wrong(result)
 """,
     "answers memorised from the visible tests": """
 SOLUTION
@@ -112,6 +113,8 @@ def patchify(images, patch):
         "rounds to whole numbers": ("return projection(patchify(pixels, patch)) + places", "return (projection(patchify(pixels, patch)) + places).round()"),
     },
     "cross_attention": {
+        "hidden scores are less by 10,000": ("scores.masked_fill(~mask, -math.inf)", "scores - 1e4 * ~mask"),
+        "its own softmax, which overflows": ("scores.softmax(-1) @ value", "(scores.exp() / scores.exp().sum(-1, keepdim=True)) @ value"),
         "missing scale": (" / math.sqrt(query.shape[-1])", ""),
         "divides by d_k": ("math.sqrt(query.shape[-1])", "query.shape[-1]"),
         "hard-coded root of 64": ("math.sqrt(query.shape[-1])", "8.0"),
@@ -271,6 +274,8 @@ def decoder_block(x, memory, layers, heads):
         "first label for all": ("enumerate(captions)", "enumerate([captions[0]] * len(captions))"),
     },
     "caption_loss": {
+        "probabilities clipped before the logarithm": ("logits.log_softmax(-1)", "logits.softmax(-1).clamp(min=1e-9).log()"),
+        "its own softmax, which overflows": ("logits.log_softmax(-1)", "(logits - logits.exp().sum(-1, keepdim=True).log())"),
         "padding counts": ("[targets != pad]", ""),
         "padding counts as zero": ("log_probs[targets != pad].mean()", "(log_probs * (targets != pad)).mean()"),
         "the sum": (".mean()", ".sum()"),

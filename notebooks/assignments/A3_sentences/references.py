@@ -5,10 +5,10 @@ from collections import Counter
 from itertools import product
 
 
-def ref_softmax(logits, temperature):
+def ref_softmax(logits, temperature=1.0):
     scaled = np.asarray(logits, dtype=np.float64) / temperature
-    shifted = scaled[..., None, :] - scaled[..., :, None]  # e^(z_u - z_v), summed over u, is 1 / probability of v
-    return 1 / np.exp(np.minimum(shifted, 700)).sum(-1)
+    with np.errstate(invalid="ignore"):  # a row of -inf gives NaN, as the formula does
+        return np.exp(scaled - np.logaddexp.reduce(scaled, axis=-1, keepdims=True))
 
 
 def ref_cut(probs, keeps):
@@ -49,7 +49,7 @@ def ref_draw(probs, u):
     return np.array(drawn)
 
 
-def ref_model(random, words, scale=1.5):
+def ref_model(random, words, scale=1.5, shift=4.0):
     """A model whose logits depend on the length, on the last word and on the sum of all words."""
     tables = [random.normal(size=(rows, words)) * scale for rows in (5, words, 7)]
 
@@ -57,7 +57,7 @@ def ref_model(random, words, scale=1.5):
         rows = np.asarray(rows)
         if rows.ndim != 2 or rows.dtype.kind != "i":
             raise ValueError(f"step takes whole numbers (B, t), the words of B rows; it got {rows.dtype} {rows.shape}")
-        return tables[0][rows.shape[1] % 5] + tables[1][rows[:, -1]] + tables[2][rows.sum(1) % 7] + 4.0
+        return tables[0][rows.shape[1] % 5] + tables[1][rows[:, -1]] + tables[2][rows.sum(1) % 7] + shift
 
     return step
 
@@ -116,16 +116,21 @@ def ref_costs(length, width):
     def call(new, source):
         return 3 * new * width**2 + 2 * new * source * width
 
-    def until(last, cached):
-        return sum(call(1 if cached else word, word) for word in range(1, last + 1))
-
-    return np.array([[until(last, cached) for last in range(1, length + 1)] for cached in (False, True)])
+    sums = np.zeros((2, length), dtype=np.int64)
+    for row, cached in enumerate([False, True]):
+        total = 0
+        for word in range(1, length + 1):
+            total += call(1 if cached else word, word)
+            sums[row, word - 1] = total
+    return sums
 
 
 def ref_best(totals, log_probs, count):
+    log_probs = np.asarray(log_probs)
     found = [(-(totals[row] + log_probs[row, word]), row, word) for row, word in np.ndindex(log_probs.shape)]
-    total, row, word = zip(*sorted(found)[:count], strict=True)
-    return np.array(row), np.array(word), -np.array(total)
+    best = sorted(found)[: int(count)]
+    row, word = (np.array([one[place] for one in best], dtype=int) for place in (1, 2))
+    return row, word, -np.array([one[0] for one in best], dtype=float)
 
 
 def ref_beams(step, start, end, max_length, beams, alpha):

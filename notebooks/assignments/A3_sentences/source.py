@@ -17,8 +17,8 @@
 # - Write your code where it says `YOUR CODE HERE`, and delete the line that raises `NotImplementedError`. Helper functions go into the
 #   same cell.
 # - Run the check below it. When it fails, it says what was expected, what came and a hint. A check that prints nothing has passed.
-# - Only Python and NumPy. The checks notice when your function calls another library; of Python's own, `collections`, `itertools`,
-#   `functools`, `math`, `heapq`, `bisect` and `re` are allowed. You may print what you like.
+# - Only NumPy, and what Python itself brings (`collections`, `itertools`, `math`, `heapq`, `re` and all its other modules). The checks
+#   notice when your function calls another library, or starts a thread or another program. You may print what you like.
 # - Your functions get arrays and must not change them.
 # - Nothing here is left to chance: a function that needs dice gets the numbers that were thrown. Where two words are equally probable,
 #   **the word with the smaller number comes first**.
@@ -67,6 +67,7 @@ for shape in [(7,), (3, 5), (2, 1, 4), (2, 3, 1, 6)]:
         check(temperature_softmax, random.normal(size=shape) * 3, temperature, gives=ref_softmax)
 cold = np.array([[9.0, 8.9, -1e3], [-900.0, -900.01, 3.0], [-800.0, -800.2, -900.0]])
 check(temperature_softmax, cold, 0.01, gives=ref_softmax)
+check(temperature_softmax, np.array([[0.0, -60.0, -90.0, 700.0], [1000.0, 940.0, 999.0, -1000.0]]), 25.0, gives=ref_softmax)
 
 # %% [markdown]
 # Many words that do not fit have a small probability each, and together a large one. **Top-k** keeps the $k$ most probable words, sets
@@ -95,6 +96,10 @@ for shape, k in [((7,), 3), ((3, 5), 1), ((2, 3, 6), 4), ((1, 4), 4), ((4, 3), 8
     check(keep_top_k, random.dirichlet(np.ones(shape[-1]), size=shape[:-1]), k, gives=ref_top_k)
 check(keep_top_k, random.permuted([[1, 1, 1, 2, 2, 3]] * 5, axis=1) / 10, 2, gives=ref_top_k)
 check(keep_top_k, random.permuted([[1, 1, 1, 2, 2, 3]] * 5, axis=1) / 10, 4, gives=ref_top_k)
+ties = random.permuted([[1, 1, 2, 2, 2]] * 6, axis=1) / 8
+check(keep_top_k, ties.reshape(2, 3, 5), 2, gives=ref_top_k)
+check(keep_top_k, ties[0], 4, gives=ref_top_k)
+check(keep_top_k, np.full((2, 2, 64), 1 / 64), 33, gives=ref_top_k)
 
 # %% [markdown]
 # **Top-p** keeps the fewest words, from the most probable one down, that together hold at least the probability $p$. So the word with
@@ -126,6 +131,10 @@ for shape in [(7,), (3, 5), (2, 3, 6), (1, 9)]:
         check(keep_top_p, random.dirichlet(np.ones(shape[-1]), size=shape[:-1]), p, gives=ref_top_p)
 check(keep_top_p, random.permuted([[1, 1, 1, 2, 2, 3]] * 5, axis=1) / 10, 0.45, gives=ref_top_p)
 check(keep_top_p, random.permuted([[1, 1, 1, 2, 2, 3]] * 5, axis=1) / 10, 0.85, gives=ref_top_p)
+halves = random.permuted([[8, 4, 2, 1, 1]] * 6, axis=1) / 16  # their sums are exact, and may be exactly p
+for p in (0.5, 0.75, 0.875, 0.9375):
+    check(keep_top_p, halves.reshape(2, 3, 5), p, gives=ref_top_p)
+check(keep_top_p, np.full((2, 2, 64), 1 / 64), 0.5, gives=ref_top_p)
 
 # %% [markdown]
 # ## Part 2 · Write a line (18 points, 40 minutes, medium)
@@ -192,7 +201,9 @@ check(greedy, lambda rows: tree[rows[:, -1]] + 7, 1, 2, 3, gives=(np.array([]), 
 # %% hidden="greedy" points=3
 random = fresh("greedy")
 for words, start, end, most in [(5, 1, 0, 12), (4, 0, 3, 7), (9, 8, 4, 1), (6, 2, 2, 25), (3, 1, 0, 4)] * 3:
-    check(greedy, ref_model(random, words), start, end, most, gives=ref_greedy, given={"temperature_softmax": ref_softmax})
+    for shift in (4.0, 1000.0):
+        model = ref_model(random, words, shift=shift)
+        check(greedy, model, start, end, most, gives=ref_greedy, given={"temperature_softmax": ref_softmax})
 
 # %% [markdown]
 # Now with dice. For the word number $t$ (from 0): the logits, then the temperature, then top-k, then top-p **of what top-k left**, then
@@ -229,7 +240,8 @@ random = fresh("sample")
 correct = {"temperature_softmax": ref_softmax, "keep_top_k": ref_top_k, "keep_top_p": ref_top_p, "draw": ref_draw}
 for words, start, end, most in [(5, 1, 0, 9), (4, 0, 3, 7), (9, 8, 4, 1), (6, 2, 2, 14), (7, 1, 0, 5)] * 4:
     options = 0.4 + 1.2 * random.random(), int(random.integers(1, words + 1)), 0.5 + 0.5 * random.random()
-    check(sample, ref_model(random, words), start, end, random.random(most), *options, gives=ref_sample, given=correct)
+    model = ref_model(random, words, shift=random.choice([4.0, 1000.0]))
+    check(sample, model, start, end, random.random(most), *options, gives=ref_sample, given=correct)
 
 # %% [markdown]
 # ## Part 3 · Remember (16 points, 50 minutes, hard)
@@ -280,6 +292,10 @@ for batch, width, pieces in [(1, 3, (1, 1, 1, 1)), (2, 5, (4, 1, 2)), (3, 1, (2,
               gives=(whole[0][:, done:until], whole[1][:, :until], whole[2][:, :until]),
               given={"temperature_softmax": ref_softmax})
         done = until
+page = {name: random.normal(size=(3, 3)) for name in ("query", "key", "value")}
+sentence = 30 * random.normal(size=(2, 4, 3))
+check(cached_attention, sentence, np.zeros((2, 0, 3)), np.zeros((2, 0, 3)), page, gives=ref_whole(sentence, page),
+      given={"temperature_softmax": ref_softmax})
 
 # %% [markdown]
 # What does it save? Count **multiplications** of this layer. A call with $T$ new words and $S$ words in all (old and new) needs $3 T D^2$
@@ -302,7 +318,7 @@ check(costs, 3, 2, gives=np.array([[16, 56, 128], [16, 36, 60]]),
       hint="D = 2, word 2: without a cache 3*2*4 + 2*2*2 + 2*2*2 = 40, so 16 + 40; with it 12 + 2*2 + 2*2 = 20.")
 
 # %% hidden="costs" points=3
-for length, width in [(1, 1), (1, 8), (7, 3), (50, 16), (12, 64)]:
+for length, width in [(1, 1), (1, 8), (7, 3), (50, 16), (12, 64), (5000, 128)]:
     check(costs, length, width, gives=ref_costs)
 
 # %% [markdown]
@@ -341,6 +357,7 @@ for rows, words, count in [(1, 5, 2), (3, 4, 5), (4, 3, 1), (2, 7, 14), (3, 2, 9
     check(best_candidates, -5 * random.random(rows), -9 * random.random((rows, words)), count, gives=ref_best)
     ties = -1.0 * random.integers(3, size=rows), -1.0 * random.integers(4, size=(rows, words))
     check(best_candidates, *ties, count, gives=ref_best)
+    check(best_candidates, np.zeros(rows), np.full((rows, words), -1.0), count, gives=ref_best)
 
 # %% [markdown]
 # Now the search, for one line, with `beams` rows. $T$ is the number of words of a line, the end word included. The **length penalty**
@@ -398,6 +415,10 @@ correct = {"temperature_softmax": ref_softmax, "best_candidates": ref_best}
 pages = [(5, 0, 6, 2, 1.0), (6, 3, 5, 3, 0.0), (4, 0, 8, 1, 0.7), (9, 2, 4, 5, 0.6), (3, 1, 7, 2, 1.5)]
 for words, end, most, beams, alpha in pages * 3:
     check(beam_search, ref_model(random, words), words - 1, end, most, beams, alpha, gives=ref_beams, given=correct)
+for words, end in [(9, 1), (5, 0), (8, 3)] * 4:  # many rows would rather end, and long lines are worth more
+    model = ref_model(random, words, shift=1000.0)
+    check(beam_search, lambda rows, model=model, end=end: model(rows) + 2 * np.eye(model(rows).shape[1])[end],
+          words - 1, end, 6, 2, 3.0, gives=ref_beams, given=correct)
 for words, end in [(7, 0), (9, 4), (12, 3)] * 3:
     check(beam_search, ref_model(random, words, scale=0.5), words - 1, end, 5, 1, 0.1, gives=ref_beams, given=correct)
 for alpha in (0.0, 0.5, 1.0, 2.0):  # so wide a beam sees every line
@@ -451,6 +472,9 @@ random = fresh("bleu_counts")
 for vocabulary, most, order in [(3, 9, 4), (5, 6, 2), (2, 4, 5), (8, 12, 3), (4, 2, 4), (4, 7, 1)] * 3:
     lines = ref_lines(random, vocabulary, most, 1 + int(random.integers(1, 5)))
     check(bleu_counts, lines[0], lines[1:], order, gives=ref_bleu_counts)
+for vocabulary, count in [(3, 5), (4, 6), (2, 8)]:
+    lines = ref_lines(random, vocabulary, 7, 1 + count)
+    check(bleu_counts, lines[0], lines[1:], 4, gives=ref_bleu_counts)
 for tie in (["fog on the grey sea", "fog"], ["fog", "fog on the grey sea"], ["fog at sea by night", "rain", "sea"]):
     check(bleu_counts, "fog at sea", tie, 2, gives=ref_bleu_counts)
 check(bleu_counts, "", ["a gull", "a"], 2, gives=ref_bleu_counts)
@@ -491,6 +515,8 @@ for vocabulary, most, order, size in [(3, 9, 4, 5), (5, 6, 2, 1), (2, 5, 4, 7), 
     references = [ref_lines(random, vocabulary, most, 1 + int(random.integers(1, 4))) for _ in range(size)]
     hypotheses = [lines.pop(0) for lines in references]
     check(bleu, hypotheses, references, order, gives=ref_bleu, given={"bleu_counts": ref_bleu_counts})
+references = [ref_lines(random, 4, 8, 6) for _ in range(5)]
+check(bleu, [lines.pop(0) for lines in references], references, 4, gives=ref_bleu, given={"bleu_counts": ref_bleu_counts})
 
 # %% [markdown]
 # ## Part 6 · CIDEr-D (11 points, 40 minutes, hard)
@@ -601,6 +627,9 @@ for vocabulary, most, size in [(3, 9, 5), (5, 6, 2), (2, 7, 6), (9, 3, 3), (4, 1
     references = [ref_lines(random, vocabulary, most, 1 + int(random.integers(1, 4))) for _ in range(size)]
     hypotheses = [" ".join(lines.pop(0).split() + lines[0].split()[:4]) for lines in references]
     check(cider_d, hypotheses, references, gives=ref_cider, given={"rarity": ref_rarity, "similarity": ref_similarity})
+references = [ref_lines(random, 4, 8, 5 + extra) for extra in range(4)]
+check(cider_d, [lines.pop(0) for lines in references], references, gives=ref_cider,
+      given={"rarity": ref_rarity, "similarity": ref_similarity})
 
 # %% [markdown]
 # ## Part 7 · Which line goes into the log? (10 points, 35 minutes, medium)

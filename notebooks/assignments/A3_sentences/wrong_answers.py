@@ -13,6 +13,12 @@ TORCH = "import torch\n"
 
 WRONG = {
     "temperature_softmax": {
+        "probabilities clipped before a power": """
+def temperature_softmax(logits, temperature):
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probs = np.clip(powers / powers.sum(axis=-1, keepdims=True), 1e-12, 1) ** (1 / temperature)
+    return probs / probs.sum(axis=-1, keepdims=True)
+""",
         "temperature ignored": ("logits / temperature", "logits * 1.0"),
         "multiplied by the temperature": ("logits / temperature", "logits * temperature"),
         "temperature after np.exp": ("logits / temperature\n    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))",
@@ -53,6 +59,8 @@ WRONG = {
                                             "    return kept / kept.sum(axis=-1, keepdims=True)\n    order ="),
         "of equal words the larger number": ("np.argsort(-probs, axis=-1, kind=\"stable\")",
                                              "np.argsort(probs, axis=-1, kind=\"stable\")[..., ::-1]"),
+        "of equal words the larger number, with three axes": (
+            "    kept =", "    if probs.ndim == 3:\n        order = np.argsort(probs, axis=-1, kind='stable')[..., ::-1]\n    kept ="),
         "the sorted probabilities": ("return kept /", "kept = np.take_along_axis(kept, order, axis=-1)\n    return kept /"),
         "puts the best first": ("np.put_along_axis(kept, best, np", "np.put_along_axis(kept, np.argsort(order, axis=-1)[..., :k], np"),
         "the words of the first row for all": ("best = order[..., :k]",
@@ -71,6 +79,9 @@ def keep_top_k(probs, k):
 """,
     },
     "keep_top_p": {
+        "a sum of exactly p is not enough": ("before < p", "before <= p"),
+        "of equal words the larger number, with three axes": (
+            "    ordered =", "    if probs.ndim == 3:\n        order = np.argsort(probs, axis=-1, kind='stable')[..., ::-1]\n    ordered ="),
         "the word that reaches p is dropped": ("before < p", "(before + ordered <= p) | (before == 0)"),
         "the word that reaches p is dropped, even the first": ("before < p", "before + ordered < p"),
         "one word too many": ("before < p", "before - ordered < p"),
@@ -121,6 +132,8 @@ def keep_top_p(probs, p):
         "np.random.choice": ("return np.where(", "return np.array([np.random.default_rng(0).choice(len(p), p=p / p.sum()) for p in probs])\n    return np.where("),
     },
     "greedy": {
+        "its own softmax, which overflows": ("probs = temperature_softmax(step(np.array([row])), 1.0)[0]",
+                                             "powers = np.exp(step(np.array([row]))[0])\n        probs = powers / powers.sum()"),
         "the end is kept": ("        if word == end:\n            break\n        row.append(word)",
                             "        row.append(word)\n        if word == end:\n            break"),
         "the start is kept": ("row[1:]", "row"),
@@ -145,6 +158,8 @@ def keep_top_p(probs, p):
         "results swapped": ("return np.array(row[1:], dtype=int), log_prob", "return log_prob, np.array(row[1:], dtype=int)"),
     },
     "sample": {
+        "its own softmax, which overflows": ("temperature_softmax(logits, 1.0)[0, word]",
+                                             "np.exp(logits)[0, word] / np.exp(logits).sum()"),
         "greedy": ("int(draw(probs, np.array([number]))[0])", "int(probs.argmax())"),
         "temperature ignored": ("temperature_softmax(logits, temperature)", "temperature_softmax(logits, 1.0)"),
         "top-k ignored": ("keep_top_k(temperature_softmax(logits, temperature), k)", "temperature_softmax(logits, temperature)"),
@@ -173,6 +188,8 @@ def keep_top_p(probs, p):
         "k and p swapped": ("start, end, u, temperature, k, p", "start, end, u, temperature, p, k"),
     },
     "cached_attention": {
+        "its own softmax, which overflows": ("temperature_softmax(np.where(may_look, scores, -1e300), 1.0)",
+                                             "np.exp(np.where(may_look, scores, -np.inf))\n    weights = weights / weights.sum(-1, keepdims=True)"),
         "new words may look at later ones": ("np.where(may_look, scores, -1e300)", "scores"),
         "no shift for the old words": ("np.arange(new)[:, None] + source - new", "np.arange(new)[:, None]"),
         "shift off by one": ("+ source - new", "+ source - new - 1"),
@@ -214,6 +231,7 @@ def cached_attention(x, keys, values, projections):
 """,
     },
     "costs": {
+        "whole numbers of 32 bits": ("np.arange(1, length + 1)", "np.arange(1, length + 1, dtype=np.int32)"),
         "rows swapped": ("[without, cached]", "[cached, without]"),
         "not summed": (".cumsum(axis=1)", ""),
         "summed over the wrong axis": ("cumsum(axis=1)", "cumsum(axis=0)"),
@@ -259,6 +277,8 @@ def cached_attention(x, keys, values, projections):
         "sorted by row": ("[:count]\n", "[:count]\n    best = np.sort(best)\n"),
     },
     "beam_search": {
+        "its own softmax, which overflows": ("np.log(temperature_softmax(step(rows), 1.0))",
+                                             "step(rows) - np.log(np.exp(step(rows)).sum(-1, keepdims=True))"),
         "greedy": ("    rows, totals", "    beams = 1\n    rows, totals"),
         "only `beams` candidates": ("2 * beams", "beams"),
         "finished anywhere in the list": (" & (np.arange(len(words)) < beams)", ""),
@@ -292,6 +312,7 @@ def cached_attention(x, keys, values, projections):
         "end is word 0": ("== end", "== 0"),
     },
     "bleu_counts": {
+        "the first three references only": ("    common, stated = [], []", "    references = references[:3]\n    common, stated = [], []"),
         "not clipped": ("sum((ours & most).values())", "sum(count for gram, count in ours.items() if gram in most)"),
         "each n-gram once": ("sum((ours & most).values())", "len(ours & most)"),
         "references added up": ("most |= grams(reference, n)", "most += grams(reference, n)"),
@@ -317,6 +338,7 @@ def cached_attention(x, keys, values, projections):
                           "    return package([hypothesis], [references], max_order)[0]\n    from collections import Counter\n"),
     },
     "bleu": {
+        "the first three references only": ("bleu_counts(hypothesis, others, max_order)", "bleu_counts(hypothesis, others[:3], max_order)"),
         "mean of the BLEU of each": ("counts = np.sum(counts, axis=0)", "if len(counts) > 1:\n"
                                      "        return np.mean([bleu([h], [r], max_order) for h, r in zip(hypotheses, references)], axis=0)\n"
                                      "    counts = np.sum(counts, axis=0)"),
@@ -391,6 +413,7 @@ def cached_attention(x, keys, values, projections):
         "weights from the one reference": ("rarity(text, n, references)", "rarity(text, n, [[reference], *references[1:]])"),
     },
     "cider_d": {
+        "the first three references only": ("    scores = []\n", "    references = [others[:3] for others in references]\n    scores = []\n"),
         "the mean": ("return np.array(scores)", "return np.mean(scores)"),
         "the best reference": ("score += np.exp(-(gap**2) / 72) * common",
                                "score = max(score, np.exp(-(gap**2) / 72) * common * len(others))"),

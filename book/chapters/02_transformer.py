@@ -1195,7 +1195,8 @@ for name, (colour, style) in looks.items():
     lines[0].set_label(name)
 for level, style in ((math.log(2), "--"), (same, ":")):
     axes.axhline(level, color=GREY, linewidth=1, linestyle=style)
-axes.set(xlabel="step", ylabel="loss", ylim=(0, None), xlim=(None, 115))
+axes.set(xlabel="step", ylabel="loss", ylim=(0, None), xlim=(None, 115),
+         xticks=range(0, STEPS + 1, 20))
 axes.legend(fontsize=8, loc="center right");
 
 # %% tags=["remove-cell"]

@@ -91,7 +91,8 @@ class VisionTransformer(nn.Module):
 class ResidualBlock(nn.Module):
     """``x + conv(act(norm(conv(act(norm(x))))))``: two 3 x 3 convolutions that learn a change.
 
-    He et al. 2016, with group norm: ``(B, channels, H, W)`` to the same.
+    The order is that of *Identity Mappings in Deep Residual Networks* (He et al. 2016b), with group
+    norm and GELU for its batch norm and ReLU: ``(B, channels, H, W)`` to the same.
     """
 
     def __init__(self, channels):

@@ -64,6 +64,11 @@ class TestTruncate:
         ).isfinite()
         assert kept.tolist() == [True, False, False]
 
+    def test_a_share_of_1_keeps_all_tokens_though_their_sum_is_rounded(self):
+        logits = 3 * torch.randn(50, 704, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(truncate(logits, top_p=1.0), logits)
+        assert torch.equal(truncate(logits, top_k=9, top_p=1.0), truncate(logits, top_k=9))
+
     def test_top_p_is_a_share_of_what_top_k_left(self):
         assert self.kept(top_k=2, top_p=0.56) == [1]  # 0.4 / 0.7 = 0.571
         assert self.kept(top_p=0.56) == [1, 3]

@@ -143,7 +143,7 @@ def truncate(logits, top_k=None, top_p=None):
     ordered, index = logits.sort(descending=True)
     if top_k is not None:
         ordered[..., top_k:] = -torch.inf
-    if top_p is not None:
+    if top_p is not None and top_p < 1:  # 1 keeps all, though sums of shares may be rounded to 1
         probs = ordered.softmax(-1)
         before = probs.cumsum(-1) - probs  # the share of all tokens that are more probable
         ordered[before >= top_p] = -torch.inf
@@ -151,11 +151,12 @@ def truncate(logits, top_k=None, top_p=None):
 
 
 def discourage(logits, written, penalty):
-    """Makes tokens that were written before less probable (Keskar et al. 2019, section 4.1).
+    """Makes tokens that were written before less probable.
 
     Of each token in its row of ``written`` (B, t), ``logits`` (B, V) holds afterwards z / penalty
-    where z is positive and z * penalty where it is negative (dividing that would encourage it).
-    1 changes nothing; ValueError unless > 0.
+    where z is positive and z * penalty where it is negative. Keskar et al. 2019, section 4.1,
+        divide every z, which makes a token with a negative one more probable; the second case is a
+    later variant, that of transformers. 1 changes nothing; ValueError unless > 0.
     """
     if not penalty > 0:
         raise ValueError(

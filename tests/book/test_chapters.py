@@ -123,3 +123,26 @@ def test_every_quiz_option_is_explained(path):
         assert all(verdicts), question
         right = [verdict for verdict in verdicts if verdict[1] == "Yes"]
         assert len(right) == 1 or "all that" in question, question
+
+
+@EACH_CHAPTER
+def test_the_right_option_is_the_longest_in_at_most_half_of_a_quiz(path):
+    questions = words_of(read_text(path)).split(":class-card: quiz")[1:]
+    longest = [question for question in questions if right_is_longest(question)]
+    assert 2 * len(longest) <= len(questions), "\n".join(longest)
+
+
+def right_is_longest(question):
+    """Whether a right option has more letters than every wrong one."""
+    options = re.findall(r"\{dropdown\} (.+)\n\*\*(Yes|No)", question)
+    right = [len(option) for option, verdict in options if verdict == "Yes"]
+    wrong = [len(option) for option, verdict in options if verdict == "No"]
+    return max(right, default=0) > max(wrong, default=0)
+
+
+def test_a_right_option_that_is_the_longest_is_found():
+    question = (
+        ":::{dropdown} An answer\n**Yes.** It is.\n:::\n:::{dropdown} Another\n**No.** Not.\n:::"
+    )
+    assert right_is_longest(question)
+    assert not right_is_longest(question.replace("Another", "Another one"))

@@ -1287,7 +1287,7 @@ torch.manual_seed(1)
 first, again = fact_counts(systems["sample"]), fact_counts(describe(val, "sample"))
 rng, times = np.random.default_rng(1), draw_times(len(val), 20000).astype(float)
 values, ends = [], []
-for idea in range(200):
+for _ in range(200):
     coin = rng.random((len(val), 1)) < 0.5
     new, old = np.where(coin, first, again), np.where(coin, again, first)  # (scenes, 2)
     (new_true, new_all), (old_true, old_all) = (times @ new).T, (times @ old).T

@@ -252,6 +252,27 @@ def test_the_cell_that_installs_stands_first_and_does_not_count(project, execute
     assert notebook.metadata["mmcourse"]["digest"] == staleness.digest(jupytext.read(text))
 
 
+def test_source_that_a_notebook_shows_is_renewed_without_running(project, executed):
+    text, path = text_and_notebook(project)
+    notebook = nbformat.read(path, as_version=4)
+    about = {"text/markdown": {"mmcourse_source": "mmcourse.book.source:show_source"}}
+    old = nbformat.v4.new_output("display_data", {"text/markdown": "old"}, metadata=about)
+    code_of(notebook)[-1].outputs = [old]
+    nbformat.write(notebook, path)
+    assert tool.faults(text) == [tool.OLD_SOURCE]
+    assert tool.main(["run"]) == 0 and len(executed) == 1
+    (output,) = code_of(nbformat.read(path, as_version=4))[-1].outputs
+    assert "def show_source" in output["data"]["text/markdown"] and tool.faults(text) == []
+
+
+def test_random_names_of_widgets_do_not_stay(project, executed):
+    text = text_and_notebook(project)[0]
+    chapter = tool.read_text(text)
+    chapter.metadata["mmcourse"] = {}
+    chapter.metadata["widgets"] = {staleness.WIDGETS: {"state": {"0f3a9c": {}}}}
+    assert list(staleness.widgets(tool.derive(chapter, "01_try"))) == ["widget-01"]
+
+
 def test_widgets_get_the_same_names_in_every_run():
     state = {"0f3a9c": {"state": {"value": 1}}, "77ab01": {"state": {"value": 2}}}
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("0f3a9c 77ab01")])
@@ -284,6 +305,8 @@ def test_a_kernel_executes_a_chapter(project, capsys):
     text.write_text(TEXT + "\n# %%\nsay = 3 / 0\n")
     assert tool.main(["run"]) == 1 and path.read_bytes() == before
     said = capsys.readouterr().err
+    line = text.read_text().splitlines().index("say = 3 / 0")  # the marker stands one before
+    assert f"the cell at line {line} of book/chapters/01_try.py failed" in said
     assert "ZeroDivisionError" in said and "_build/failed/01_try.ipynb" in said
     failed = nbformat.read(project / "_build" / "failed" / "01_try.ipynb", as_version=4)
     assert failed.cells[2].outputs and failed.cells[3].outputs[0].ename == "ZeroDivisionError"

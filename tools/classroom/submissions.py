@@ -137,7 +137,7 @@ def read_submission(path):
     try:
         notebook = nbformat.reads(path.read_text(encoding="utf-8-sig"), as_version=4)
         for cell in notebook.cells:
-            cell.source = str(cell.source).replace("\r\n", "\n").replace("\r", "\n")
+            cell.source = str(cell.source)
             cell.cell_type = str(cell.cell_type)
             cell.metadata = cell.get("metadata", {})
             cell.id = str(cell.get("id"))

@@ -377,7 +377,7 @@ glue("vision_half", half / field**2, display=False)
 # shift. It needs no other picture of the batch. Both papers have ReLU and batch normalisation instead.)
 #
 # Each number of $y$ depends on each number of $x$, so the derivative is a matrix: $I + f'$, where $I$ is the identity and $f'$ the matrix of the derivatives of $f$. Through a stack these matrices are
-# multiplied. The $I$ gives a path from the top to the bottom that passes no weight. It is no guarantee: where $f' = -I$, nothing arrives. {cite:t}`he2016b` argue that this will not happen for all pictures at once.
+# multiplied. The $I$ gives a path from the top to the bottom that passes no weight. It is no guarantee: where $f' = -I$, nothing arrives. {cite:t}`he2016b` argue that this will not happen for all pictures of a batch.
 #
 # Three things act on the size of the derivative at the bottom of an untrained stack: the addition, the norm, and the size of the first weights. We take one away at a time, then two, then all. The first weights are either
 # those of {cite:t}`he2015`, with variance 2 / (numbers under the kernel), made for ReLU, or those that PyTorch draws unless told otherwise, with a sixth of that variance.
@@ -416,15 +416,20 @@ for parts in stacks:
     glue(f"vision_stack_{name}", float(size[parts, depths[-1]]), display=False)
     glue(f"vision_stack_{name}_20", float(size[parts, 20]), display=False)
 glue("vision_deep", depths[-1], display=False)
+z = torch.linspace(-8, 8, 10001)
+density = torch.exp(-z.square() / 2)
+gelu = (F.gelu(z).square() * density).sum() / density.sum()
+glue("vision_gelu", gelu.item(), display=False)
 
 # %% [markdown]
 # Each number is the median of three seeds; we compare at {glue:text}`vision_deep:d` layers. With none of the three the derivative is {glue:text}`vision_stack_none:.0e`: PyTorch's weights are small, each layer shrinks
 # what it gets, and nothing reaches the bottom. **One cure is enough against that**: the addition alone gives {glue:text}`vision_stack_add:.0f`, the norm alone {glue:text}`vision_stack_norm:.0f`. He's start alone delays it
-# ({glue:text}`vision_stack_he_20:.0e` after 20 layers, {glue:text}`vision_stack_he:.0e` after {glue:text}`vision_deep:d`): it is made for ReLU, and GELU lets less through.
+# ({glue:text}`vision_stack_he_20:.0e` after 20 layers, {glue:text}`vision_stack_he:.0e` after {glue:text}`vision_deep:d`): it is made for ReLU, which passes half of the
+# mean square of random numbers, and GELU passes {glue:text}`vision_gelu:.2f`.
 #
 # Take one away from all three. Without the norm the derivative is {glue:text}`vision_stack_add_he:.0e`: large weights *and* an addition make every layer larger than the last. Without the addition it is {glue:text}`vision_stack_norm_he:.0f`,
-# and it grew with depth. Without He's start it is {glue:text}`vision_stack_add_norm:.2f`, with all three {glue:text}`vision_stack_add_norm_he:.2f`: in the two stacks with addition *and* norm the depth changes
-# least. So the addition is not what keeps a derivative from vanishing; a norm does that too. Addition and norm together keep it about the same at every depth. That is a statement about untrained stacks: how well they train,
+# and it grew with depth. Without He's start it is {glue:text}`vision_stack_add_norm:.2f`, with all three {glue:text}`vision_stack_add_norm_he:.2f`: in the two stacks with addition *and* norm it changes
+# least from 5 layers to {glue:text}`vision_deep:d`. So against vanishing the addition is not needed, since a norm does that too; the two together keep the derivative steadier than either alone. That is a statement about untrained stacks: how well they train,
 # this cell does not say.
 #
 # Here are the block and the encoder of this course, from the file itself.
@@ -1499,7 +1504,7 @@ print("the shortcut alone:", torch.equal(block(x), block.shortcut(x)))
 #
 # - Distance of pixels is not distance of things. An encoder has to be learned.
 # - A convolution shares one small kernel over all places. Few weights, and what it knows about a place it knows about all places.
-# - A residual block adds a learned change to its input, which gives the derivative a path that passes no weight. With a norm, the derivative of an untrained stack has about the same size at every depth.
+# - A residual block adds a learned change to its input, which gives the derivative a path that passes no weight. With a norm, the derivative of an untrained stack stays steadier over depth than without.
 # - A patch embedding is one matrix for all patches, and the same as a convolution with $k = s = P$. A ViT adds a class token and positions, and the rest is the Transformer.
 # - Wrong positions, rows, residuals and pixel ranges leave the shapes right. Compare with an independent implementation, then train.
 #

@@ -462,7 +462,7 @@ class Pair(nn.Module):
         return F.normalize(states[torch.arange(len(tokens)), last], dim=-1)
 
 
-# %%
+# %% tags=["hide-input"]
 def grids(scenes, size=100):
     """What the shipped captioner's encoder makes of pictures: (B, N, D)."""
     images = np.stack([scene.image for scene in scenes])
@@ -515,7 +515,7 @@ val_features = pair.encode_image(grids(val))  # (240, 128)
 #
 # The near copies need a function that changes one fact of a description:
 
-# %%
+# %% tags=["hide-input"]
 def lies(description, rng):
     """The description with one fact changed, once for every kind that applies."""
     group, *rest = description.groups
@@ -541,7 +541,7 @@ def lies(description, rng):
     return result
 
 
-# %%
+# %% tags=["hide-input"]
 def near_copies(scene, which):
     """Reference number ``which`` of a scene with one fact changed, once for each kind."""
     changed = lies(scene.description, Random(f"{scene.key}/lies"))
@@ -903,7 +903,7 @@ show_source(precision_recall_f1)
 # Scenes with one kind of thing let us read a caption as an answer: which colour does it state? The truth is the tint of the thing, or *none* for a thing
 # in its natural colours. That class is far more frequent than any other. We take such scenes of `val`, `composition` and `style`.
 
-# %%
+# %% tags=["hide-input"]
 others = {split: [EmojiScenes(split)[index] for index in range(150)]
           for split in ("composition", "style")}
 told = {"val": greedy} | {split: describe(scenes) for split, scenes in others.items()}
@@ -1159,7 +1159,7 @@ glue("evaluation_paired_width", beam_interval.high - beam_interval.low, display=
 # How much of the rank correlations of the systems is luck of the scenes? We draw scenes with replacement, compute all columns of the table
 # for all systems on the same draw, rank, and correlate. A draw is a row of numbers that say how often it took each scene; then sums over a draw are one product of matrices.
 
-# %%
+# %% tags=["hide-input"]
 def draw_times(items, draws):
     """How often each item is in a draw with replacement: (draws, items)."""
     drawn = np.random.default_rng(0).integers(items, size=(draws, items))
@@ -1170,7 +1170,7 @@ def draw_times(items, draws):
 times = draw_times(len(val), 1000)
 
 
-# %%
+# %% tags=["hide-input"]
 def redrawn(texts):
     """Fact precision and the four metrics of one system on redrawn scenes: (draws, 5)."""
     true_stated = times @ fact_counts(texts)  # (draws, 2)

@@ -845,8 +845,9 @@ for name, make in makers.items():
         model = make(seed)
         train(model, rate=rate, seed=seed)
         repeats[name].append(accuracy(model, "val"))
-for (rate, seed), pair in zip([(2e-3, SEED), *others_of], zip(*repeats.values()), strict=True):
-    print(f"rate {rate} seed {seed}: ConvEncoder {pair[0]:.1%}, VisionTransformer {pair[1]:.1%}")
+for position, (rate, seed) in enumerate([(2e-3, SEED), *others_of]):
+    row = ", ".join(f"{name} {values[position]:.1%}" for name, values in repeats.items())
+    print(f"rate {rate} seed {seed}: {row}")
 
 # %% tags=["remove-cell"]
 for key, name in (("conv", "ConvEncoder"), ("vit", "VisionTransformer")):

@@ -834,9 +834,9 @@ glue("decoding_loss_topk_true", -gain["sample, top-k 5", "facts true"].value, di
 # A star means that zero lies outside. These are {glue:text}`decoding_comparisons:d` comparisons, so expect about one star from chance alone; a star that only just misses zero is worth little.
 #
 # Compare top-k 5 with greedy search. The share of true facts falls by {glue:text}`decoding_loss_topk_true:.3f`, far more than its interval. BLEU-4 and CIDEr-D change by
-# {glue:text}`decoding_gain_topk_bleu:+.3f` and {glue:text}`decoding_gain_topk_cider:+.2f`, which cannot be told from noise; with seed 0 alone both even rise. So the two scores do not notice that of a hundred facts some more are false:
+# {glue:text}`decoding_gain_topk_bleu:+.3f` and {glue:text}`decoding_gain_topk_cider:+.2f`, which cannot be told from noise; with a single seed they may even come out higher. So the two scores do not notice that of a hundred facts some more are false:
 # one wrong noun costs a caption few of its n-grams. The beams show the reverse. With four of them BLEU-4 rises by {glue:text}`decoding_gain_beam_bleu:+.3f`, and the facts are
-# no truer: the beams find wordings that are more usual, and say the same. **Overlap of words and truth are two measures, and each can move without the other.**
+# no truer. Perhaps the beams find wordings that are more usual for the same facts; we have not measured that. **Overlap of words and truth are two measures, and each can move without the other.**
 #
 # ### Quality against variety
 #

@@ -553,7 +553,7 @@ for kind in ("right", "0 to 1", "0 to 255", "blue for red"):
           f"({gap.low:+.1%} to {gap.high:+.1%})   BLEU-4 of known photographs {known:.3f}")
 
 # %% tags=["remove-cell"]
-for kind, (share, known, gap) in damage.items():
+for kind, (share, known, _) in damage.items():
     glue(f"photographs_wrong_{kind.replace(' ', '_')}", float(share), display=False)
     glue(f"photographs_wrongbleu_{kind.replace(' ', '_')}", known, display=False)
 

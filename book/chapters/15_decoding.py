@@ -342,8 +342,8 @@ for name, decode, ours, options in (
 glue("decoding_gap", float(gap), display=False)
 
 # %% [markdown]
-# The logits differ by at most {glue:text}`decoding_gap:.1e`, so a sentence can differ only where two choices are nearly equal,
-# or where greedy's row, which they do not have, wins. Then ours is the more probable one.
+# The logits differ by at most {glue:text}`decoding_gap:.1e`, and where two choices are nearly equal
+# a sentence may differ. They have no row of greedy's either. Where a sentence differs here, ours is no less probable: that is the last column.
 #
 # ## Length
 #
@@ -833,9 +833,9 @@ glue("decoding_loss_topk_true", -gain["sample, top-k 5", "facts true"].value, di
 # %% [markdown]
 # A star means that zero lies outside. These are {glue:text}`decoding_comparisons:d` comparisons, so expect about one star from chance alone; a star that only just misses zero is worth little.
 #
-# Compare top-k 5 with greedy search. The share of true facts falls by {glue:text}`decoding_loss_topk_true:.3f`, far more than its interval. BLEU-4 and CIDEr-D change by
-# {glue:text}`decoding_gain_topk_bleu:+.3f` and {glue:text}`decoding_gain_topk_cider:+.2f`, which cannot be told from noise; with a single seed they may even come out higher. So the two scores do not notice that of a hundred facts some more are false:
-# one wrong noun costs a caption few of its n-grams. The beams show the reverse. With four of them BLEU-4 rises by {glue:text}`decoding_gain_beam_bleu:+.3f`, and the facts are
+# Compare top-k 5 with greedy search. The share of true facts falls by {glue:text}`decoding_loss_topk_true:.3f`, and its interval is far from zero. BLEU-4 and CIDEr-D change by
+# {glue:text}`decoding_gain_topk_bleu:+.3f` and {glue:text}`decoding_gain_topk_cider:+.2f`, which cannot be told from noise; with a single seed they may even come out higher. So the two scores do not show, on these scenes, that more facts are
+# false. (Our guess at the reason: one wrong noun costs a caption few of its n-grams.) The beams show the reverse. With four of them BLEU-4 rises by {glue:text}`decoding_gain_beam_bleu:+.3f`, and the facts are
 # no truer. Perhaps the beams find wordings that are more usual for the same facts; we have not measured that. **Overlap of words and truth are two measures, and each can move without the other.**
 #
 # ### Quality against variety

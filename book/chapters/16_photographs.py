@@ -728,7 +728,7 @@ print(f"in the cell {moved[3, 3] / moved.sum():.0%}, in the eight around it {aro
 # **No.** People's captions agree far less with one another. Such a number on training data is a sign of learning by heart.
 # :::
 # :::{dropdown} Its encoder sees well
-# **No.** With noise in place of the features the number is as high. It suffices that photographs can be told apart.
+# **No.** With noise in place of the features the number is nearly as high. It suffices that photographs can be told apart.
 # :::
 # :::{dropdown} It has learned these captions by heart
 # **Yes.** Whether it can do more shows on photographs that it has not seen.

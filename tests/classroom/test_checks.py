@@ -39,6 +39,7 @@ ONES = np.ones((2, 3))
 
 def test_a_right_answer_passes(checks):
     checks["check"](checks["double"], ONES, gives=2 * ONES)
+    checks["check"](checks["double"], np.array([-np.inf, 1.0]), gives=np.array([-np.inf, 2.0]))
 
 
 def test_a_failing_check_says_what_was_expected_and_what_came(checks):

@@ -555,7 +555,7 @@ for name, data in {"train": train_data, "val": val_data, "composition": new_data
     print(len(data[2]), "questions in", name)
 
 # %% [markdown]
-# In the `composition` split each scene holds a pair of nouns, or a colour on a noun, that training never shows.
+# In the `composition` split each scene holds a pair of nouns, or a tint on a noun, that no training scene has.
 #
 # Four layers compete. They share the vectors and the answering head and differ in one method only, `read`: what they
 # take from the objects. *Blind* sees no objects, only the question. *Mean* takes the mean of the objects. *Deep Sets*

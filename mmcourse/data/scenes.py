@@ -117,10 +117,11 @@ class EmojiScenes:
     """Endless scenes: ``EmojiScenes(split)[index]`` for any index from 0.
 
     ``split`` is ``train``; ``val`` (as train, other scenes); ``composition`` (each scene has a
-    pair of nouns, or a colour on a noun, that training never shows); or ``style`` (drawn by
-    artists that training never shows). ``size`` is height and width in pixels, at least 32.
-    ``only`` names the nouns to draw, two or more, for a smaller world. Raises ValueError for an
-    unknown split or noun, a smaller size, or ``only`` where it cannot be.
+    pair of nouns, or a tint on a noun, that no scene of ``train`` has, though a drawing may have
+    that colour by nature); or ``style`` (drawn by artists that training never shows). ``size`` is
+    height and width in pixels, at least 32. ``only`` names the nouns to draw, two or more, for a
+    smaller world. Raises ValueError for an unknown split or noun, a smaller size, or ``only``
+    where it cannot be.
     """
 
     def __init__(self, split="train", size=64, only=None):

@@ -1092,7 +1092,7 @@ axes.legend();
 # - Process 0 gives all others its first weights, and it alone writes checkpoints, log and progress, and evaluates while the others wait.
 # - The number of processes is not part of the checkpoint: a run may begin with one process and go on with two, and back.
 # - Loss and gradients travel in one message a step. For large models, `torch`'s `DistributedDataParallel` sends parts of it while others are still computed, and
-#   FSDP divides the weights themselves. Then the loop is no longer a hundred lines.
+#   FSDP divides the weights themselves. Then the loop is no longer as short as ours.
 #
 # The flag `--multi_gpu` says "several processes"; on a computer without a GPU they share its cores. On a computer with four GPUs and then on two such computers:
 #

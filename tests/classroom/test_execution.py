@@ -58,8 +58,8 @@ def test_a_notebook_says_which_time_ran_out():
     assert run.too_long() == ""
     run.end = 0
     assert "too busy" in run.too_long() and "180 seconds by the clock" in run.too_long()
-    assert "within 10 seconds" in execution.stopped(9.9, 10)
-    assert "seconds" not in execution.stopped(0.2, 10)
+    assert "within 10 seconds" in execution.stopped([], 9.9, 10)
+    assert "seconds" not in execution.stopped([], 0.2, 10)
 
 
 CHEATS = """

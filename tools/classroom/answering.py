@@ -19,13 +19,6 @@ LARGEST = 20_000_000  # bytes of an array that is handed back
 RESTORED = ("builtins", "math", "numpy", "operator", "random")
 
 
-class Named:
-    """Stands in the arguments of a call for what the student's notebook calls so."""
-
-    def __init__(self, name):
-        self.name = name
-
-
 # Results as plain data
 
 
@@ -68,7 +61,8 @@ def answer(checks, calls, space, with_given):
 
     ``checks`` is the text of the checks, ``calls`` are (function, arguments, given, after), pickled
     each. A function is a name of the student's, or code of the grader's. ``given`` are functions
-    that replace the student's while it runs, if ``with_given``. ``after`` says what of the outcome
+    that replace the student's while it runs, if ``with_given``. The argument {"named": "x"} is what
+    the student's notebook calls x. ``after`` says what of the outcome
     is handed back; None means the result.
     """
     own = {"__name__": "__main__", "__builtins__": BUILTINS}
@@ -82,7 +76,7 @@ def answer(checks, calls, space, with_given):
         kept = {key: space[key] for key in replaced if key in space}
         space.update(replaced)
         try:
-            arguments = [space[one.name] if is_named(one) else one for one in arguments]
+            arguments = [space[one["named"]] if is_named(one) else one for one in arguments]
             if isinstance(function, str):
                 result = own["result_of"](space[function], arguments, name)
             else:
@@ -106,7 +100,7 @@ def answer(checks, calls, space, with_given):
 
 
 def is_named(value):
-    return type(value).__name__ == "Named"
+    return isinstance(value, dict) and set(value) == {"named"}
 
 
 def answer_files(checks, calls_file, results_file, space, with_given):

@@ -228,12 +228,12 @@ class Run:
             f"__grader__({str(requests)!r}, {str(results)!r}, {self.checks_text!r}, {with_given})"
         )
         before = self.kernel.used()
-        self.kernel.run_own(code, seconds_of(cell))
+        outputs = self.kernel.run_own(code, seconds_of(cell))
         try:
             outcomes = json.loads(results.read_text(encoding="utf-8"))
             return judging.complaint(calls, list(outcomes), self.checks)
         except (OSError, ValueError, TypeError, AttributeError):
-            return stopped(self.kernel.used() - before, seconds_of(cell))
+            return stopped(outputs, self.kernel.used() - before, seconds_of(cell))
 
     def test_as_it_is(self, cell):
         """Run a test in the kernel's own names: it passes when it shows no error."""
@@ -243,7 +243,7 @@ class Run:
         if not errors:
             return ""
         if errors[0].ename == "KeyboardInterrupt":
-            return stopped(self.kernel.used() - before, seconds_of(cell))
+            return stopped(outputs, self.kernel.used() - before, seconds_of(cell))
         kind = "" if errors[0].ename == "CheckFailed" else f"{errors[0].ename}: "
         return kind + errors[0].evalue
 
@@ -252,9 +252,12 @@ class Stopped(str):
     """Why a check has no results, in words."""
 
 
-def stopped(used, seconds):
+def stopped(outputs, used, seconds):
     if used > 0.95 * seconds:
         return Stopped(f"The check did not run to its end within {seconds} seconds.")
+    errors = [output for output in outputs if output.output_type == "error"]
+    if errors and errors[0].ename != "KeyboardInterrupt":
+        return Stopped(f"The check was stopped by {errors[0].ename}: {errors[0].evalue}")
     return Stopped("Something stopped the check, before it ran to its end.")
 
 

@@ -14,7 +14,6 @@ import pickle
 
 import cloudpickle
 
-from tools.classroom.answering import Named
 from tools.classroom.assignments import is_test, name_of, teachers_notebook
 from tools.classroom.judging import Call, judge
 
@@ -74,7 +73,7 @@ def note_calls(checks, source, space, seed):
 
     solution = set(space)
     space["check"] = note
-    space["named"] = Named
+    space["named"] = lambda name: {"named": name}
     space["judge"] = judge
     with contextlib.redirect_stdout(io.StringIO()):
         exec(source, space)

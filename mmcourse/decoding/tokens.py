@@ -155,7 +155,7 @@ def discourage(logits, written, penalty):
 
     Of each token in its row of ``written`` (B, t), ``logits`` (B, V) holds afterwards z / penalty
     where z is positive and z * penalty where it is negative. Keskar et al. 2019, section 4.1,
-        divide every z, which makes a token with a negative one more probable; the second case is a
+    divide every z, which makes a token with a negative one more probable; the second case is a
     later variant, that of transformers. 1 changes nothing; ValueError unless > 0.
     """
     if not penalty > 0:

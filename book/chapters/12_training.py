@@ -394,7 +394,7 @@ show_images(to_bytes(torch.cat([pool[0][3:4], changed])), titles, size=1.15);
 # %%
 PARTS = ("AdamW", "warm-up", "cosine", "clipping", "smoothing", "dropout", "decay",
          "augmentation")
-STEPS, BATCH, RATE, DECAY = 100, 32, 1e-2, 0.1
+STEPS, BATCH, RATE, DECAY = 88, 32, 1e-2, 0.1
 
 class Namer(nn.Module):
     """A vision Transformer, and a linear layer on its class token."""

@@ -22,8 +22,8 @@ ROUNDS = 8  # at least, so that quartiles mean something
 class Step(NamedTuple):
     """Work of a module: ``run(call)``, where ``call`` is the module or a faster form of it."""
 
-    module: torch.nn.Module
-    run: object
+    module: torch.nn.Module  #: what is measured
+    run: object  #: calls it, given the form to call
 
 
 class Race:

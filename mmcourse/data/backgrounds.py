@@ -70,7 +70,7 @@ class Area(NamedTuple):
     """What a texture has to know, in pixels."""
 
     size: int  #: height and width of the picture
-    horizon: int
+    horizon: int  #: the row where the ground begins
     start: int  #: where the first mark is
     step: int  #: from one mark to the next
 

@@ -23,7 +23,7 @@ class Row(NamedTuple):
 
     axis: int  #: HORIZONTAL or VERTICAL
     first: tuple  #: the one on the left, or above
-    second: tuple
+    second: tuple  #: the one on the right, or below
 
 
 def layout(relation, groups, rng):

@@ -233,11 +233,11 @@ class EmojiScenes:
 class Thing(NamedTuple):
     """How one thing of a scene is drawn."""
 
-    group: Group
+    group: Group  #: what it belongs to
     number: int  #: of its group
     pixels: int  #: the side of its square
-    style: str
-    mirrored: bool
+    style: str  #: who drew it
+    mirrored: bool  #: whether left and right are exchanged
 
 
 def _choose_sizes(counts, rng):

@@ -10,6 +10,8 @@ from tools.classroom.answering import answer
 from tools.classroom.assignments import assignments, is_answer, is_test, name_of, teachers_notebook
 from tools.classroom.noting import calls_of
 
+# To ask for the processor's time is a call of the system: on some machines most of these
+# seconds are the system's, and the limit must count them too.
 SPIN = """
 import time
 end = time.process_time() + 2.5

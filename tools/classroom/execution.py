@@ -102,7 +102,7 @@ class Kernel:
         index = next(at for at, one in enumerate(self.notebook.cells) if one is cell)
         source = cell.source
         if "seconds" in cell.metadata:
-            timer = f"__import__('signal').setitimer(1, {seconds_of(cell)})  # ITIMER_VIRTUAL"
+            timer = f"__import__('signal').setitimer(2, {seconds_of(cell)})  # ITIMER_PROF"
             cell.source = f"{timer}\n{source}"
         try:
             self.client.execute_cell(cell, index, store_history=keep)

@@ -50,10 +50,10 @@ def _begin(seconds, cell_seconds, megabytes, characters, folder):
 
     def begin(*_):
         shorten()
-        signal.setitimer(signal.ITIMER_VIRTUAL, cell_seconds)
+        signal.setitimer(signal.ITIMER_PROF, cell_seconds)
 
     def end(*_):
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         repair()
 
     def stop(*_):
@@ -63,7 +63,7 @@ def _begin(seconds, cell_seconds, megabytes, characters, folder):
         shell.ast_transformers.clear()
         for event, functions in callbacks.items():
             shell.events.callbacks[event][:] = functions
-        signal.signal(signal.SIGVTALRM, stop)
+        signal.signal(signal.SIGPROF, stop)
         own["restore"]()
 
     def answer(requests, results, checks, with_given):

@@ -148,8 +148,8 @@ def run_here(code, space, seconds):
     def stop(*_):
         raise TimeoutError
 
-    before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             exec(compile(code, "<cell>", "exec"), space)
@@ -159,8 +159,8 @@ def run_here(code, space, seconds):
             raise
         return False
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
         answering.restore()
 
 

@@ -71,6 +71,7 @@ class Race:
 
         Either all may be compiled or none. A None, for a library that is missing, stays None.
         """
+        torch.compiler.reset()  # it compiles one function for so many modules only, then no more
         compiling = time.perf_counter() < self.compile_until
         runs = {}
         notes = []

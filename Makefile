@@ -4,6 +4,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 ITS_TESTS = $(wildcard tests/test_$(NAME).py tests/test_$(NAME)_*.py tests/$(NAME))
+ITS_TEXT = $(wildcard book/chapters/[0-9][0-9]_$(NAME).py)
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
@@ -51,9 +52,9 @@ test: $(READY)
 ifeq ($(NAME),)
 	@$(PYTEST) $(NBVAL) tests notebooks
 else
-	@test -n "$(strip $(ITS_TESTS))" || { echo "There is no chapter and no folder of tests named $(NAME)."; exit 1; }
+	@test -n "$(strip $(ITS_TESTS) $(ITS_TEXT))" || { echo "There is no chapter and no folder of tests named $(NAME)."; exit 1; }
 	@$(PYTEST) $(NBVAL) $(ITS_TESTS) $(wildcard notebooks/[0-9][0-9]_$(NAME).ipynb)
-	@$(if $(wildcard book/chapters/[0-9][0-9]_$(NAME).py),$(PYTEST) tests/book -k "$(NAME) and not browser")
+	@$(if $(ITS_TEXT),$(PYTEST) tests/book -k "$(NAME) and not browser")
 endif
 
 quick: $(READY)

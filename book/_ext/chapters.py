@@ -8,10 +8,10 @@ The text is in the percent format, and its head names the notebook that was made
     #   course: {notebook: notebooks/05_vision.ipynb}
     # ---
 
-So the words of a page come from the text, its outputs from the notebook, and both are stored once.
-myst-nb hands the text alone to a reader of formats other than its own (``nb_custom_formats``).
-``tools/notebooks.py`` uses the same functions, so that a page and a notebook are made from the same
-cells.
+A chapter without a module of its own adds ``module: none``. So the words of a page come from the
+text, its outputs from the notebook, and both are stored once. myst-nb hands the text alone to a
+reader of formats other than its own (``nb_custom_formats``). ``tools/notebooks.py`` uses the same
+functions, so that a page and a notebook are made from the same cells.
 """
 
 from pathlib import Path

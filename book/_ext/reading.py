@@ -5,7 +5,7 @@ import re
 
 WORDS_A_MINUTE = 200
 LINES_A_MINUTE = 20
-NOT_READ = {"Exercises", "Quiz"}  # sections that are work, and say their minutes themselves
+NOT_READ = {"Do you need this page?", "Exercises", "Quiz"}  # sections that are work, not reading
 HIDDEN = {"remove-cell", "remove-input", "hide-input", "hide-cell"}  # tags of code that is folded
 
 

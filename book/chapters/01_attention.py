@@ -28,7 +28,8 @@
 # - show that several heads are one formula, applied side by side
 # - measure what attention can do that a mean cannot, and what it costs
 #
-# **Before you start:** Python, a little NumPy or PyTorch, matrix products, and what a derivative is.
+# **Before you start:** Python, a little NumPy or PyTorch, matrix products, and what a derivative is. Tensors, softmax, cross-entropy,
+# embeddings and the training loop are in [chapter 0](00_before_attention.py), whose five questions say whether you need it.
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB ·

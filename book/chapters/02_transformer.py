@@ -70,7 +70,7 @@ axes.axis("off");
 # - count parameters and operations, and say what a key-value cache saves
 # - recognise three ways in which a Transformer fails without an error message
 #
-# **Before you start:** [chapter 1](01_attention.py) on attention; derivatives.
+# **Before you start:** [chapter 1](01_attention.py) on attention; derivatives, and how a network is trained ([chapter 0](00_before_attention.py)).
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB · difficulty ●●○

@@ -67,7 +67,8 @@ for axes in (left, middle):
 # - train both encoders on drawings, and test them on a style that they have never seen
 # - recognise four mistakes that raise no error
 #
-# **Before you start:** [attention](01_attention.py), [the Transformer](02_transformer.py), what a derivative is.
+# **Before you start:** [attention](01_attention.py), [the Transformer](02_transformer.py), what a derivative is; the training loop, $\circ$ and
+# $\lfloor\;\rfloor$ are in [chapter 0](00_before_attention.py).
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB · difficulty ●●○

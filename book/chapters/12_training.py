@@ -28,7 +28,7 @@
 # - accumulate gradients, resume a killed run and use two processes, and prove that the losses stay the same
 # - recognise five mistakes that raise no error
 #
-# **Before you start:** [the vision Transformer](05_vision.py), and what a derivative is.
+# **Before you start:** [the vision Transformer](05_vision.py), and a training loop with its cross-entropy ([chapter 0](00_before_attention.py)).
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB ·

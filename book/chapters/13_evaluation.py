@@ -28,7 +28,7 @@
 # - find a leak, and count how many comparisons were made before the one that is reported
 #
 # **Before you start:** [captioning](14_captioning.py) up to its first table helps, since we judge its captioner;
-# everything else you need is logarithms and counting.
+# everything else you need is logarithms and counting. A standard error is in [chapter 0](00_before_attention.py).
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB ·

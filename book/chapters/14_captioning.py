@@ -29,7 +29,7 @@
 # - recognise the mistakes that raise no error
 #
 # **Before you start:** [attention](01_attention.py), the [Transformer's decoder](02_transformer.py), and
-# [how a picture becomes a grid of vectors](05_vision.py).
+# [how a picture becomes a grid of vectors](05_vision.py). Cross-entropy is in [chapter 0](00_before_attention.py).
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB ·

@@ -1,6 +1,7 @@
 """Every chapter's text has its parts, in plain words and short cells."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,19 @@ def tags(cell):
 
 @EACH
 def test_text_names_its_notebook(path):
-    assert read_text(path).metadata["course"] == {"notebook": f"notebooks/{path.stem}.ipynb"}
+    head = dict(read_text(path).metadata["course"])
+    head.pop("module", None)  # of a chapter that has none
+    assert head == {"notebook": f"notebooks/{path.stem}.ipynb"}
+
+
+@EACH_CHAPTER
+def test_a_chapter_has_a_module_and_tests_or_says_that_it_has_none(path):
+    name = path.stem[3:]
+    module = [ROOT / "mmcourse" / f"{name}.py", ROOT / "mmcourse" / name / "__init__.py"]
+    tests = [ROOT / "tests" / f"test_{name}.py", ROOT / "tests" / name]
+    there = [any(map(Path.exists, places)) for places in (module, tests)]
+    says = read_text(path).metadata["course"].get("module", "its own")
+    assert (says, there) in [("its own", [True, True]), ("none", [False, False])]
 
 
 @EACH

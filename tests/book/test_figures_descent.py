@@ -1,0 +1,175 @@
+"""DescentExplorer: its loss and steps are PyTorch's, what it refuses, keys, a mouse, a finger."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmcourse.book.figures.descent import SHARES, STEPS, DescentExplorer
+from tests.helpers import drag, middle, said, says, traits
+
+PAPER = {"x": [0, 1, 2], "y": [1, 3, 2]}
+LIMIT = 2 / 4.775  # two over how much the bowl of PAPER bends where it is steepest
+GENERATOR = np.random.default_rng(0)
+CASES = [
+    (PAPER["x"], PAPER["y"], (0.0, 0.0)),
+    ([-3, 0.5], [2, 2], (1.5, -0.5)),
+    (GENERATOR.standard_normal(17), GENERATOR.standard_normal(17), (-2, 4)),
+]
+EACH = pytest.mark.parametrize(("x", "y", "place"), CASES)
+
+
+def line_loss(x, y, weights):
+    """The same by an independent implementation."""
+    x, y = (torch.tensor(numbers, dtype=torch.float64) for numbers in (x, y))
+    return torch.nn.functional.mse_loss(weights[0] * x + weights[1], y)
+
+
+@EACH
+def test_loss_and_step_in_the_page(call, x, y, place):
+    figure = DescentExplorer(x, y, place)
+    state = traits(figure)
+    weights = torch.tensor(place, dtype=torch.float64, requires_grad=True)
+    loss = line_loss(x, y, weights)
+    loss.backward()
+    found = call(figure, "lossAt", state["x"], state["y"], state["start"])
+    assert found["loss"] == pytest.approx(loss.item(), abs=1e-10)
+    np.testing.assert_allclose(found["gradient"], weights.grad, atol=1e-10)
+    torch.optim.SGD([weights], lr=0.3).step()
+    after = call(figure, "descend", state["x"], state["y"], state["start"], 0.3)
+    np.testing.assert_allclose(after, weights.detach(), atol=1e-10)
+
+
+@EACH
+def test_the_bowl_in_the_page(call, x, y, place):
+    figure = DescentExplorer(x, y, place)
+    found = call(figure, "bowl", *(traits(figure)[name] for name in ("x", "y")))
+    slope, height = np.polyfit(x, y, 1)
+    np.testing.assert_allclose(found["bottom"], [slope, height], atol=1e-9)
+    weights = torch.tensor(place, dtype=torch.float64)
+    second = torch.autograd.functional.hessian(lambda weights: line_loss(x, y, weights), weights)
+    bends, directions = torch.linalg.eigh(second)  # ascending
+    np.testing.assert_allclose(found["bends"], bends.flip(0), atol=1e-9)
+    steepest = [np.cos(found["angle"]), np.sin(found["angle"])]
+    assert abs(np.dot(steepest, directions[:, 1].numpy())) == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": [[0, 1, 2]]}, r"x must be finite numbers of shape \(n\), got shape \(1, 3\)"),
+        ({"y": [1, 2]}, r"y must be finite numbers of shape \(3\), got shape \(2,\)"),
+        ({"y": [1, 2, np.inf]}, "with NaN or infinity in it"),
+        ({"start": [0]}, r"start must be finite numbers of shape \(2\), got shape \(1,\)"),
+        ({"x": [2, 2, 2]}, "two different numbers, or no line is the best, got 3 times 2"),
+        ({"x": []}, "x must be finite numbers"),
+    ],
+)
+def test_what_it_refuses(change, message):
+    with pytest.raises(ValueError, match=message):
+        DescentExplorer(**{**PAPER, **change})
+
+
+@EACH
+def test_the_still_picture(x, y, place):
+    figure = DescentExplorer(x, y, place)
+    panels = figure.draw().axes
+    assert len(panels) == len(SHARES)
+    ends = []
+    for panel in panels:
+        rate = float(panel.get_title().split()[-1])
+        trail = panel.lines[0].get_xydata()  # (STEPS + 1, 2)
+        weights = torch.tensor(place, dtype=torch.float64, requires_grad=True)
+        line_loss(x, y, weights).backward()
+        expected = weights.detach() - rate * weights.grad
+        assert len(trail) == STEPS + 1
+        np.testing.assert_allclose(trail[0], place)
+        np.testing.assert_allclose(trail[1], expected, atol=0.01 * weights.grad.abs().max())
+        ends.append(line_loss(x, y, torch.tensor(trail[-1])).item())
+    start = line_loss(x, y, torch.tensor(place, dtype=torch.float64)).item()
+    assert ends[1] < ends[0] < start < ends[2]
+
+
+def press(page, name, times=1):
+    for _ in range(times):
+        page.get_by_role("button", name=name).press("Enter")
+
+
+def set_rate(page, rate):
+    page.get_by_label("Learning rate").fill(str(rate))
+
+
+def dots(page):
+    return page.locator("svg").first.locator("circle[r='3']").count()
+
+
+def test_by_keyboard(show):
+    page = show(DescentExplorer(**PAPER), 320)
+    assert said(page).startswith(
+        "After 0 steps w is 0.00, b is 0.00 and the loss 4.667; at the bottom it is 0.500. "
+    )
+    set_rate(page, 0.3)
+    press(page, "One step")
+    assert said(page).startswith("After 1 step w is 1.40, b is 1.20 and the loss 1.400;")
+    assert said(page).endswith("it overshoots the bottom, and still comes nearer.")
+    press(page, "Ten steps")
+    assert said(page).startswith("After 11 steps ") and dots(page) == 11
+    press(page, "Start again")
+    assert said(page).startswith("After 0 steps w is 0.00, b is 0.00") and dots(page) == 0
+    tip = page.get_by_role("slider", name="weights w and b")
+    tip.press("ArrowRight")
+    tip.press("Shift+ArrowUp")
+    assert said(page).startswith("After 0 steps w is 0.10, b is 0.50 and"), "3 / 30 and 5 times it"
+    assert tip.get_attribute("aria-valuetext") == "w 0.10, b 0.50"
+
+
+@pytest.mark.parametrize(
+    ("rate", "verdict", "nearer"),
+    [
+        (0.02, "safe, and slow.", True),
+        (0.15, "it comes down without overshooting.", True),
+        (0.38, "it overshoots the bottom, and still comes nearer.", True),
+        (0.43, "too large, each step across overshoots by more than the last.", False),
+    ],
+)
+def test_small_and_large_rates(show, rate, verdict, nearer):
+    page = show(DescentExplorer(**PAPER))
+    set_rate(page, rate)
+    losses = []
+    for _ in range(4):
+        losses.append(float(said(page).split("the loss ")[1].split(";")[0]))
+        press(page, "Ten steps")
+    assert said(page).endswith(verdict) and (rate < LIMIT) == nearer
+    assert losses == sorted(losses, reverse=nearer)
+    share = f"leaves {1 - 2 / LIMIT * rate:.2f} of the way to the bottom where the bowl is steepest"
+    assert share in said(page)
+
+
+def test_a_descent_that_flies_away_stops(show):
+    page = show(DescentExplorer(**PAPER))
+    set_rate(page, 0.52)
+    press(page, "Ten steps", 30)
+    steps = int(said(page).split()[1])
+    assert 10 < steps < 200 and "e+" in said(page) and dots(page) == steps
+
+
+def test_by_finger_and_by_mouse(show):
+    page = show(DescentExplorer(**PAPER), 390, has_touch=True)
+    tip, plane = page.get_by_label("weights w and b"), page.locator("svg").first
+    page.get_by_role("button", name="One step").tap()
+    drag(page, middle(tip.locator("circle").last), middle(plane))
+    assert says(page, "After 0 steps w is 0.50, b is 1.50 and the loss 0.500;"), "the bottom"
+    box = plane.bounding_box()
+    x, y = middle(tip.locator("circle").last)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + box["width"] / 6, y - box["height"] / 3, steps=4)
+    page.mouse.up()
+    assert says(page, "w is 1.50, b is 3.50 and"), "right and up, of a plane 6 wide"
+
+
+@pytest.mark.parametrize("count", [2, 100])
+def test_few_and_many_points_fit(show, count):
+    rows = np.random.default_rng(count).normal(size=(2, count))
+    page = show(DescentExplorer(*(1000 * rows)), 320)
+    press(page, "Ten steps")
+    assert said(page).startswith("After 10 steps")

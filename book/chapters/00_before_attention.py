@@ -11,7 +11,7 @@
 #
 # ```{glue:figure} before_promise
 # :name: fig-before_attention-promise
-# :alt: Twelve drawings by one group of artists, four each of animals, foods and vehicles. Under each stands what the network says and the share of probability; most answers are right.
+# :alt: Twelve drawings by one group of artists, four each of animals, foods and vehicles. Above each stands what the network says it is; most answers are right, and a wrong one has a frame.
 #
 # Drawings by artists who took no part in the training, and what the network of this page says they show. It learns in
 # seconds, from a thumbnail of 64 pixels. Wrong answers are framed.
@@ -26,7 +26,7 @@
 # - differentiate by hand, by a small difference and by autograd, and get the same number
 # - compute a softmax, a cross-entropy and a gradient step on paper
 # - write a training loop, and report its score beside a baseline and with an interval
-# - recognise four mistakes, three of which raise no error
+# - recognise four mistakes that raise no error
 #
 # **Before you start:** Python, a little NumPy, and what a derivative is.
 #
@@ -95,8 +95,8 @@ torch.set_num_threads(1)  # so small a network is not quicker with two
 # %% [markdown]
 # ## Animal, food or vehicle?
 #
-# [Our data](data.py) are drawings of things by six groups of artists. Above you see one animal, one food and one vehicle by each
-# group; below is what our program gets, 8 × 8 squares of red, green and blue: 192 numbers.
+# [Our data](data.py) are drawings of things by six groups of artists. Here are one animal, one food and one vehicle by four of the
+# groups, and under each what our program gets: the mean red, green and blue of 8 × 8 squares, 192 numbers.
 
 # %%
 KINDS = ("animal", "food", "vehicle")
@@ -116,9 +116,10 @@ def thumbnail(name, style):
     return squares.mean((1, 3)).round().astype(np.uint8)
 
 
-# %% mystnb={"image": {"alt": "Three drawn things in six styles, and below each the same as eight by eight coloured squares, in which the kind of thing is hard to see."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Three drawn things, each by four groups of artists, and below each the same as eight by eight coloured squares, in which the kind of thing is hard to see."}} tags=["hide-input"]
 complete = [thing for thing in things if len(styles_of(thing.name)) == 6]
-shown = [next(thing.name for thing in complete if thing.category == kind) for kind in KINDS]
+short = [thing for thing in complete if len(thing.name) < 6]
+shown = [next(thing.name for thing in short if thing.category == kind) for kind in KINDS]
 pairs = [(name, style) for name in shown for style in (*STYLES[:3], HELD_OUT_STYLE)]
 large = [on_white(*pair).astype(np.uint8) for pair in pairs]
 small = [thumbnail(*pair) for pair in pairs]
@@ -246,11 +247,11 @@ assert abs(line_loss(weights) - 1.4) < 1e-9
 # 2. Start again at 0.38: each step crosses the valley, and still comes down.
 # 3. Start again at 0.43, a little more. Now each step ends higher than it began.
 
-# %% mystnb={"figure": {"caption": "Gradient descent on the loss of the line. Left the loss over both weights, right the line among its points.", "name": "fig-before_attention-descent"}, "image": {"alt": "Three pictures of the same oval bowl with the steps of three learning rates. With the smallest the steps stop on the way, with the middle one they reach the bottom, and with the largest they jump across the valley and get farther away."}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "Gradient descent on the loss of the line. Left the loss over both weights, right the line among its points.", "name": "fig-before_attention-descent"}, "image": {"alt": "Three pictures of the same oval bowl with the steps of three learning rates. With the smallest the steps stop on the way, with the middle one they come near the bottom, and with the largest they jump across the valley and get farther away."}} tags=["remove-input"]
 DescentExplorer(across, height)
 
 # %% [markdown]
-# The bowl itself sets the limit: where it bends most, its second derivative is 4.77, and a rate above $2 / 4.77 = 0.42$ diverges. (An exercise derives it.) The
+# The bowl itself sets the limit: in its steepest direction the second derivative is 4.77, and with a rate above $2 / 4.77 = 0.42$ the distance in that direction grows. (An exercise derives it.) The
 # loss of a network is no bowl, and its largest useful rate is found by trying.
 #
 # ## A network
@@ -292,7 +293,7 @@ parameters = sum(weights.numel() for weights in network.parameters())
 print(f"equal {tuple(by_hand.shape)}, {parameters:,} parameters")
 
 # %% [markdown]
-# An **`nn.Module`** knows its **parameters**, the tensors that training changes, those of its parts included. `nn.Linear` keeps the transpose of our $W$.
+# Here `nn` is `torch.nn` and `F` is `torch.nn.functional`. An **`nn.Module`** knows its **parameters**, the tensors that training changes, those of its parts included. `nn.Linear` keeps the transpose of our $W$.
 # Its first weights are random; `manual_seed`, with a **seed**, makes them the same in every run.
 #
 # ## Softmax and cross-entropy
@@ -409,8 +410,12 @@ def train(data, seed, make=lambda: Network(192, 64, 3), rate=1e-2, steps=600, cl
 
 
 # %% [markdown]
-# A pass over all examples is an **epoch**. Now the data. Two thirds of the things, drawn by five groups of artists, are the **training set**. The other third, by the same
-# artists, is the **validation set**: on it we choose settings. The drawings of the sixth group are the test. We look at them once.
+# A pass over all examples is an **epoch**.
+#
+# ## On real drawings
+#
+# Two thirds of the things, drawn by five groups of artists, are the **training set**. The other third, by the same
+# artists, is the **validation set**: on it we choose settings. The drawings of the sixth group are the **test set**: nothing below is chosen on it.
 
 # %% tags=["hide-input"]
 def load(names, styles):
@@ -474,9 +479,9 @@ glue("before_last_loss", losses["validation"][-1], display=False)
 glue("before_last_train", losses["training"][-1], display=False)
 
 # %% [markdown]
-# The training loss falls to {glue:text}`before_last_train:.3f` nats. The validation loss is lowest after {glue:text}`before_lowest:d` steps of these, {glue:text}`before_lowest_loss:.2f`, and then rises to
-# {glue:text}`before_last_loss:.2f`: the network learns its drawings by heart and becomes certain about others where it is wrong. This is **overfitting**, and why no score on
-# the training set says anything about new drawings.
+# The training loss falls to {glue:text}`before_last_train:.3f` nats. The validation loss is lowest after {glue:text}`before_lowest:d` steps, {glue:text}`before_lowest_loss:.2f`, and then rises to
+# {glue:text}`before_last_loss:.2f`: the network learns its drawings by heart, and its loss on others grows. This is **overfitting**, and why a score on
+# the training set says little about new drawings.
 #
 # ### How sure are we?
 #
@@ -522,7 +527,7 @@ for (name, group), values in hits.items():
     glue(f"{key}_interval", f"{found.low:.0%} to {found.high:.0%}".replace("%", "\u00a0%"), display=False)
 for name in ("linear", "nearest", "frequent"):
     gap = bootstrap(lambda a, b: a.mean() - b.mean(), hits["network", "all"], hits[name, "all"])
-    text = f"{100 * gap.low:+.0f} to {100 * gap.high:+.0f} points"
+    text = f"{100 * gap.low:+.0f} to {100 * gap.high:+.0f} points".replace("-", "\u2212")
     glue(f"before_gap_{name}", text, display=False)
     assert (gap.low > 0) == (name == "frequent") and gap.high > 0  # what the text says
 glue("before_parameters", parameters, display=False)
@@ -534,7 +539,7 @@ glue("before_tested", len(hits["network", "all"]), display=False)
 glue("before_new", len(hits["network", "new things"]), display=False)
 
 # %% [markdown]
-# Right answers for artists who took no part in the training: {glue:text}`before_tested:d` drawings of as many things, of which {glue:text}`before_new:d` show things that no training drawing shows. Intervals are over the drawings; trained rows are the mean of the seeds 0, 1, 2.
+# Right answers for artists who took no part in the training: {glue:text}`before_tested:d` drawings of as many things, of which {glue:text}`before_new:d` show things that no training drawing shows (the validation set does, by other artists). Intervals are over the drawings; trained rows are the mean of the seeds 0, 1, 2.
 #
 # | | known things | new things | all | 95 % | seeds |
 # |---|---|---|---|---|---|
@@ -575,8 +580,8 @@ print("rows with a gradient:", table.weight.grad.any(-1).tolist())
 # The loop is still this one. What practitioners of 2026 put into it has changed:
 #
 # - **The optimiser.** AdamW {cite}`loshchilov2019` decays the weights apart from the gradient; chapter 12 uses it. Muon makes the step of a matrix nearly orthogonal; {cite:t}`liu2025` train large language models with it and report that it needs about half of AdamW's computation.
-# - **The nonlinearity.** Transformers have a GELU in place of the ReLU (chapter 2), or a product of two linear layers, one of them bent.
-# - **The first layer.** Nobody feeds flattened pixels to a linear layer: moved by a few pixels, a thing looks new to it. [Chapter 5](05_vision.py) shares weights over places.
+# - **The nonlinearity.** Many Transformers have a GELU in place of the ReLU ([chapter 2](02_transformer.py)), or a product of two linear layers of which one is bent.
+# - **The first layer.** In ours each weight belongs to one place, so a thing that has moved meets other weights. [Chapter 5](05_vision.py) shares weights over places.
 # - **The start.** Where trained weights exist one starts from them, as [chapter 16](16_photographs.py) does.
 #
 # ## What goes wrong
@@ -615,7 +620,7 @@ glue("before_frequent_val", (validation[1] == frequent).float().mean().item(), d
 # | no `zero_grad` | {glue:text}`before_damage_clear_train` | {glue:text}`before_damage_clear_val` |
 # | no nonlinearity | {glue:text}`before_damage_bend_train` | {glue:text}`before_damage_bend_val` |
 #
-# Each range is that of three seeds. The most frequent kind alone is right in {glue:text}`before_frequent_val:.0%` of the validation set. None of the three mistakes raises an error.
+# Each range is that of three seeds. The most frequent kind alone is right in {glue:text}`before_frequent_val:.0%` of the validation set. None of the three raises an error.
 # At a hundred times the rate, and with gradients that pile up, the network ends where that guess is. Without the nonlinearity it is a linear layer that takes a detour: it can no longer learn the training set by heart, and does on the validation set what
 # one linear layer does.
 #
@@ -630,7 +635,7 @@ print("loss of the naive one ", -naive.log()[0, 2].item())
 print("loss of the stable one", cross_entropy(certain, torch.tensor([2])).item())
 
 # %% [markdown]
-# $e^{100}$ is infinite in 32 bits, and infinity divided by infinity is **NaN**, "not a number". One NaN in the loss makes the gradient NaN, and after the next step every weight that it reaches. So give logits to `F.cross_entropy`, and never probabilities: it takes the logarithm of the softmax itself.
+# $e^{100}$ is infinite in 32 bits, and infinity divided by infinity is **NaN**, "not a number"; the others get probability 0, whose loss is infinite. One NaN in the gradient, and after the next step every weight that it reaches is NaN. So give logits to `F.cross_entropy`, and never probabilities: it takes the logarithm of the softmax itself.
 #
 # ## Exercises
 #
@@ -794,7 +799,7 @@ for name, make in {"linear": lambda: nn.Linear(2, 2), "network": lambda: Network
 # **No.** A step that overshoots goes on overshooting, as in the bowl at 0.43.
 # :::
 # :::{dropdown} A larger network
-# **No.** It may fit more, but not with steps that are too large; wider layers often want smaller ones.
+# **No.** It can fit more, but with steps of a fitting size only.
 # :::
 # :::{dropdown} Weight decay against overfitting
 # **No.** An overfitted model has a *low* training loss.
@@ -867,11 +872,11 @@ chosen = [thing for kind in KINDS
           for thing in [thing for thing in things if thing.category == kind][1::6][:4]]
 rows, _ = load(chosen, [HELD_OUT_STYLE])
 with torch.no_grad():
-    share, said = trained["network"][0](rows).softmax(-1).max(-1)
+    said = trained["network"][0](rows).argmax(-1).tolist()
 figure, axes = plt.subplots(2, 6, figsize=(7.2, 3))
-for axis, thing, probability, kind in zip(axes.flat, chosen, share.tolist(), said.tolist(), strict=True):
+for axis, thing, kind in zip(axes.flat, chosen, said, strict=True):
     axis.imshow(on_white(thing.name, HELD_OUT_STYLE).astype(np.uint8))
-    axis.set(xticks=[], yticks=[], title=f"{KINDS[kind]}, {probability:.0%}")
+    axis.set(xticks=[], yticks=[], title=f"{KINDS[kind]}?")
     axis.spines[:].set(visible=KINDS[kind] != thing.category, color=ORANGE, linewidth=3)
 glue("before_promise", figure, display=False)
 plt.close(figure)

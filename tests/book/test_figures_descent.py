@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmcourse.book.figures.descent import SHARES, STEPS, DescentExplorer
+from mmcourse.book.figures.descent import RINGS, SHARES, STEPS, DescentExplorer
 from tests.helpers import drag, middle, said, says, traits
 
 PAPER = {"x": [0, 1, 2], "y": [1, 3, 2]}
@@ -87,6 +87,17 @@ def test_the_still_picture(x, y, place):
         ends.append(line_loss(x, y, torch.tensor(trail[-1])).item())
     start = line_loss(x, y, torch.tensor(place, dtype=torch.float64)).item()
     assert ends[1] < ends[0] < start < ends[2]
+
+
+def test_a_start_at_the_bottom(show):
+    figure = DescentExplorer(**PAPER, start=(0.5, 1.5))
+    assert len(figure.draw().axes[0].collections[0].get_paths()) == len(RINGS)
+    page = show(figure)
+    press(page, "Ten steps")
+    assert said(page).startswith("After 10 steps w is 0.50, b is 1.50 and the loss 0.500;")
+    rings = page.locator("svg").first.locator("path[transform]")
+    widths = rings.evaluate_all("rings => rings.map((ring) => ring.getBBox().width)")
+    assert len(widths) == len(RINGS) and widths == sorted(widths) and widths[0] > 20
 
 
 def press(page, name, times=1):

@@ -41,7 +41,8 @@ function render({ model, el }) {
   const place = ([w, b]) => [MIDDLE + (w - bottom[0]) * unit, MIDDLE - (b - bottom[1]) * unit];
 
   // Left, the landscape: lines of equal loss around its bottom, the steps, and where we are.
-  const levels = [0.04, 0.16, 0.36, 0.64, 1, 1.44].map((part) => part * (lossAt(x, y, start).loss - lowest || bends[0] / 2));
+  const drop = lossAt(x, y, start).loss - lowest, unitDrop = drop > 1e-6 * bends[0] ? drop : bends[0] / 2;
+  const levels = [0.04, 0.16, 0.36, 0.64, 1, 1.44, 2.56, 4].map((part) => part * unitDrop);
   const turn = `translate(${MIDDLE} ${MIDDLE}) rotate(${-angle * 180 / Math.PI})`;
   const rings = levels.map((above) => {
     const [rx, ry] = bends.map((bend) => Math.sqrt(2 * above / bend) * unit);

@@ -8,10 +8,21 @@ import numpy as np
 from traitlets import List
 
 from mmcourse.book.figures import Figure, numbers, script
-from mmcourse.book.plotting import INK, ORANGE, WEIGHTS
+from mmcourse.book.plotting import INK, ORANGE
 
 SHARES = (0.05, 0.6, 1.05)  # rates of the still picture, as shares of the largest that converges
+RINGS = (
+    0.04,
+    0.16,
+    0.36,
+    0.64,
+    1,
+    1.44,
+    2.56,
+    4,
+)  # losses above the lowest, as shares of the start's
 STEPS = 12
+RING = "#9cc4e4"  # as in descent.js
 
 
 class DescentExplorer(Figure):
@@ -45,11 +56,15 @@ class DescentExplorer(Figure):
         sides = np.linspace(-reach, reach, 81)
         weights = np.stack(np.meshgrid(bottom[0] + sides, bottom[1] + sides), -1)  # (81, 81, 2)
         loss = ((weights @ inputs.T - targets) ** 2).mean(-1)  # (81, 81)
+        above = np.square(inputs @ np.array(self.start) - targets).mean() - loss.min()
+        if above < 1e-6 * bends.max():  # it starts at the bottom
+            above = bends.max() / 2
+        rings = loss.min() + above * np.array(RINGS)
         figure, panels = plt.subplots(1, len(SHARES), figsize=(7.2, 2.7), sharey=True)
         for axes, share in zip(panels, SHARES, strict=True):
             rate = share * 2 / bends.max()
             trail = self.steps(inputs, targets, rate)
-            axes.contour(weights[..., 0], weights[..., 1], loss, 12, cmap=WEIGHTS, vmin=-loss.max())
+            axes.contour(*np.moveaxis(weights, -1, 0), loss, rings, colors=RING, linewidths=1)
             axes.plot(*trail.T, ".-", color=ORANGE, linewidth=1)
             axes.plot(*trail[-1], "o", color=INK, markersize=5)
             axes.set(title=f"learning rate {rate:.2f}", xlabel="w", aspect="equal")

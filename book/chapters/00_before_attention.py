@@ -132,7 +132,7 @@ show_images(large + small, titles + [""] * len(small), columns=12, size=0.62);
 #
 # ## Tensors and shapes
 #
-# A **tensor** is numbers on a grid with any number of axes. Its **shape** says how long each axis is: () for a single number, (192)
+# (Words in bold are in [the glossary](../glossary.md), in English and Chinese.) A **tensor** is numbers on a grid with any number of axes. Its **shape** says how long each axis is: () for a single number, (192)
 # for a vector, (5, 192) for a matrix of five rows. Examples that are processed together are a **batch**, and the batch
 # is the first axis.
 
@@ -265,7 +265,13 @@ DescentExplorer(across, height)
 # For our pictures $x$ is $(B, 192)$, $W_1$ is $(192, 64)$ and $b_1$ has 64 numbers, added to every row by broadcasting; $W_2$ is $(64, 3)$ and
 # $b_2$ has 3 numbers. $\operatorname{relu}$ acts on each number alone. The output is $(B, 3)$: for each picture a **logit** for each kind, a score that may be any number.
 #
-# Without the nonlinearity, $(x W_1 + b_1) W_2 + b_2 = x\,(W_1 W_2) + (b_1 W_2 + b_2)$ is one linear layer again. With it, two numbers in the
+# Without the nonlinearity it is one linear layer again:
+#
+# $$
+# (x W_1 + b_1)\, W_2 + b_2 = x\,(W_1 W_2) + (b_1 W_2 + b_2)
+# $$
+#
+# With it, two numbers in the
 # middle suffice for $|x|$, which no linear layer gives: $W_1 = (1 \;\; {-1})$, $W_2 = \binom11$, no biases. On paper, $x = -3$ becomes
 # $(-3, 3)$, then $(0, 3)$, then $3$.
 
@@ -491,7 +497,7 @@ glue("before_last_train", losses["training"][-1], display=False)
 # \mathrm{SE} = \frac{s}{\sqrt n}, \qquad \text{for a share } p \text{ of right answers:}\quad \sqrt{\frac{p\,(1 - p)}{n}},
 # $$ (eq-before_attention-error)
 #
-# with $s$ the standard deviation of the $n$ numbers. On paper: 80 of 100 right, $\sqrt{0.8 \cdot 0.2 / 100} = 0.04$. It holds for independent items only. The **bootstrap** {cite}`efron1993` needs no formula: draw $n$ of the $n$ items
+# with $s$ the **standard deviation** of the $n$ numbers, the root of their mean squared distance from their mean. On paper: 80 of 100 right, $\sqrt{0.8 \cdot 0.2 / 100} = 0.04$. It holds for independent items only. The **bootstrap** {cite}`efron1993` needs no formula: draw $n$ of the $n$ items
 # with replacement, compute the score, do so 2,000 times; the middle 95 % of the scores are an interval ([chapter 13](13_evaluation.py)).
 
 # %% tags=["nbval-check-output"]

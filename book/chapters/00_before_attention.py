@@ -627,7 +627,7 @@ glue("before_frequent_val", (validation[1] == frequent).float().mean().item(), d
 # | no nonlinearity | {glue:text}`before_damage_bend_train` | {glue:text}`before_damage_bend_val` |
 #
 # Each range is that of three seeds. The most frequent kind alone is right in {glue:text}`before_frequent_val:.0%` of the validation set. None of the three raises an error.
-# At a hundred times the rate, and with gradients that pile up, the network ends where that guess is. Without the nonlinearity it is a linear layer that takes a detour: it can no longer learn the training set by heart, and does on the validation set what
+# At a hundred times the rate, and with gradients that pile up, the network ends where that guess is. Without the nonlinearity it is a linear layer that takes a detour: in as many steps it learns less of the training set by heart, and on the validation set it does what
 # one linear layer does.
 #
 #

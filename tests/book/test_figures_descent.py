@@ -89,6 +89,15 @@ def test_the_still_picture(x, y, place):
     assert ends[1] < ends[0] < start < ends[2]
 
 
+def test_the_rings_of_the_still_picture():
+    panel = DescentExplorer(**PAPER).draw().axes[0]
+    assert np.mean([panel.get_xlim(), panel.get_ylim()], 1) == pytest.approx([0.5, 1.5])
+    for share, ring in zip(RINGS, panel.collections[0].get_paths(), strict=True):
+        losses = [line_loss(PAPER["x"], PAPER["y"], place) for place in ring.vertices]
+        expected = 0.5 + share * (14 / 3 - 0.5)  # above the bottom, as shares of the start's
+        np.testing.assert_allclose(losses, expected, atol=0.02)
+
+
 def test_a_start_at_the_bottom(show):
     figure = DescentExplorer(**PAPER, start=(0.5, 1.5))
     assert len(figure.draw().axes[0].collections[0].get_paths()) == len(RINGS)

@@ -1,5 +1,7 @@
 """DescentExplorer: its loss and steps are PyTorch's, what it refuses, keys, a mouse, a finger."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,31 @@ def set_rate(page, rate):
 
 def dots(page):
     return page.locator("svg").first.locator("circle[r='3']").count()
+
+
+def drawn(place, name):
+    """The numbers in an attribute of what is drawn, in pixels of a picture 320 wide."""
+    return [float(number) for number in re.findall(r"-?[\d.]+", place.get_attribute(name))]
+
+
+def test_what_is_drawn(show):
+    page = show(DescentExplorer(**PAPER))
+    tip = page.get_by_role("slider", name="weights w and b")
+    # the bottom (0.5, 1.5) is in the middle of a plane 6 wide and high
+    assert drawn(tip, "transform") == pytest.approx([160 - 0.5 * 320 / 6, 160 + 1.5 * 320 / 6])
+    set_rate(page, 0.3)
+    press(page, "One step")  # to w = 1.4, b = 1.2
+    assert drawn(tip, "transform") == pytest.approx([160 + 0.9 * 320 / 6, 160 + 0.3 * 320 / 6])
+    plot = page.locator("svg").nth(1)
+    points = [
+        (drawn(point, "cx")[0], drawn(point, "cy")[0]) for point in plot.locator("circle").all()
+    ]
+    (x0, y0), (x1, y1) = points[:2]  # of (0, 1) and (1, 3)
+    start_x, start_y, end_x, end_y = drawn(plot.locator("path").nth(1), "d")
+    slope = (end_y - start_y) / (end_x - start_x) / ((y1 - y0) / (x1 - x0) / 2)
+    height = start_y + (end_y - start_y) * (x0 - start_x) / (end_x - start_x)
+    assert slope == pytest.approx(1.4) and y0 > y1
+    assert 1 + (height - y0) / (y1 - y0) * 2 == pytest.approx(1.2), "where the line meets x = 0"
 
 
 def test_by_keyboard(show):

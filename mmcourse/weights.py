@@ -3,14 +3,21 @@
 It holds two files. ``config.json`` has the arguments that the model was made with,
 ``model.safetensors`` its tensors. Nothing is unpickled. Nothing is allocated before the sizes in
 the first file agree with the shapes in the second.
+
+A folder always holds a whole model, the former one or the new one, whenever the writing stops: both
+files are written in a folder beside them, then get their places, the configuration last.
+:func:`place_of` finds it where the writing stopped between the two.
 """
 
 import hashlib
 import inspect
 import json
+import os
+import shutil
 from contextlib import redirect_stdout
-from pathlib import Path
+from pathlib import Path, PurePath
 
+import numpy as np
 from huggingface_hub import PyTorchModelHubMixin, constants, get_session, hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import safe_open
@@ -19,7 +26,10 @@ from torch import nn
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+SAVING = ".saving"  # a folder in that of a model, for what has not got its place yet
 LARGEST_CONFIG = 16_000_000  # bytes; that of `scenes` has 10,000
+
+UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 CARD = """---
 {{ card_data }}
@@ -49,6 +59,26 @@ class SavedModel(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
 
     #: Beginnings of names in folders from before the class was saved, and what they are now.
     former_names = {}
+
+    def __new__(cls, *args, **named):
+        """Keep what the model is made with. TypeError for what ``config.json`` cannot hold."""
+        model = super().__new__(cls, *args, **named)
+        try:
+            given = inspect.signature(cls.__init__).bind_partial(model, *args, **named).arguments
+        except TypeError:
+            return model  # __init__ says it better
+        parameters = inspect.signature(cls.__init__).parameters
+        for name, value in list(given.items())[1:]:  # without self
+            if parameters[name].kind in UNNAMED:
+                raise TypeError(
+                    f"{cls.__name__} takes {name!r} without names of their own, so nobody could "
+                    "load it again: name each argument in __init__"
+                )
+            kept = plain(value, f"{name!r} of {cls.__name__}")
+            if model._hub_mixin_config is None:
+                model._hub_mixin_config = {}
+            model._hub_mixin_config[name] = kept
+        return model
 
     @classmethod
     def sizes_in(cls, shapes):
@@ -97,6 +127,39 @@ class SavedModel(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         load_tensors(model, weights, renamed)
         return model.eval()
 
+    def save_pretrained(
+        self,
+        save_directory,
+        *,
+        config=None,
+        repo_id=None,
+        push_to_hub=False,
+        model_card_kwargs=None,
+        **push_options,
+    ):
+        """Save into a folder, which is made if need be; with ``push_to_hub`` to the hub as well.
+
+        A kill at any moment leaves the model that was there before, or this one. A README.md that
+        is there stays. The other arguments are those of
+        :class:`~huggingface_hub.PyTorchModelHubMixin`.
+        """
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = new_folder_for_saving(folder)
+        try:
+            super().save_pretrained(beside, config=config, model_card_kwargs=model_card_kwargs)
+            put_in_place(beside, folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        if not push_to_hub:
+            return None
+        return self.push_to_hub(
+            repo_id or folder.resolve().name,
+            config=config,
+            model_card_kwargs=model_card_kwargs,
+            **push_options,
+        )
+
     def _save_pretrained(self, save_directory):
         """Write the weights, then the configuration with the class and the checksum."""
         super()._save_pretrained(save_directory)
@@ -116,10 +179,73 @@ class SavedModel(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         )
 
 
+def plain(value, name):
+    """A value of Python that comes back from JSON as it is, but for tuples, which become lists.
+
+    Numbers of NumPy and paths become Python's. TypeError, with the ``name``, for anything else.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return plain(value.item(), name)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [plain(part, name) for part in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: plain(part, name) for key, part in value.items()}
+    raise TypeError(
+        f"config.json cannot hold {name}, so nobody could load the model again: expected text, "
+        "numbers, True, False, None, or lists and dicts of these (with text as keys), got "
+        f"{value!r:.80}. Of a set or generator pass list(...), of an array or tensor .tolist()"
+    )
+
+
+def new_folder_for_saving(folder):
+    """An empty folder in that of a model. What an earlier kill left is brought to its end first."""
+    beside = folder / SAVING
+    config = place_of(folder, CONFIG)
+    if config.parent == beside:
+        os.replace(config, folder / CONFIG)
+    if beside.is_symlink() or beside.is_file():
+        beside.unlink()  # a link to anywhere is not followed
+    if beside.exists():
+        shutil.rmtree(beside)
+    beside.mkdir()
+    return beside
+
+
+def put_in_place(beside, folder):
+    """Move the files of a model to their places, the configuration last."""
+    order = {WEIGHTS: 1, CONFIG: 2}  # all others first
+    for file in sorted(beside.iterdir(), key=lambda file: order.get(file.name, 0)):
+        if file.name == "README.md" and (folder / file.name).exists():
+            continue  # somebody may have written into it
+        with open(file, "rb+") as opened:
+            os.fsync(opened.fileno())
+        os.replace(file, folder / file.name)
+
+
+def place_of(folder, file):
+    """The path of a file of a model.
+
+    Where a kill came when the weights had their place and the configuration had not, it still is
+    in the folder for saving.
+    """
+    late = folder / SAVING / CONFIG
+    if file != CONFIG or not late.is_file() or not (folder / WEIGHTS).is_file():
+        return folder / file
+    try:
+        is_of_weights = read_config(late).get("sha256") == checksum(folder / WEIGHTS)
+    except ValueError:  # itself cut off
+        is_of_weights = False
+    return late if is_of_weights else folder / file
+
+
 def find_file(name, file, **options):
     """The path of a file in a folder, or, downloaded, of ``owner/name`` on the hub."""
     if Path(name).is_dir():
-        return Path(name, file)
+        return place_of(Path(name), file)
     online = hub_answers()
     if not online:
         options["local_files_only"] = True  # else it is tried six times, for 25 seconds

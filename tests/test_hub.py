@@ -3,8 +3,12 @@
 It is refused before it costs memory.
 """
 
+import copy
 import json
 import os
+import shutil
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +21,7 @@ from mmcourse.data import EmojiScenes
 from mmcourse.data.language import vocabulary
 from mmcourse.hub import SHIPPED, load
 from mmcourse.photographs import PhotographCaptioner
-from mmcourse.weights import LARGEST_CONFIG, SavedModel, new_name
+from mmcourse.weights import LARGEST_CONFIG, SavedModel, find_file, new_name
 
 
 def tiny(**settings):
@@ -192,6 +196,223 @@ def test_a_tied_model_comes_back(tmp_path):
     change_weights(tmp_path, lambda tensors: tensors.update(other=tensors.popitem()[1]))
     with pytest.raises(ValueError, match="missing embedding.weight, output.weight; left over oth"):
         Tied.from_pretrained(tmp_path)
+
+
+# ---- what it is made with
+
+
+class Named(SavedModel):
+    """A model that is made with anything."""
+
+    def __init__(self, names, *, size=3, other=None):
+        super().__init__()
+        self.names = names
+        self.weight = torch.nn.Parameter(torch.ones(int(size)))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"a", "b"},
+        (name for name in "ab"),
+        np.arange(2),
+        torch.ones(2),
+        torch.tensor(1.0),
+        b"ab",
+        {1: "a"},
+        {"deep": [1, {"x": {2, 3}}]},
+        torch.float16,
+        torch.nn.GELU(),
+        print,
+    ],
+    ids=lambda names: type(names).__name__,
+)
+def test_what_json_cannot_hold_is_refused_when_the_model_is_made(names):
+    """Needed or with a default, by name or by place: it would be lost without a word."""
+    Named([])
+    for make in (
+        lambda: Named(names),
+        lambda: Named(names=names),
+        lambda: Named([], size=names),
+        lambda: Named([], other=names),
+    ):
+        with pytest.raises(TypeError, match="config.json cannot hold '.*' of Named, so nobody cou"):
+            make()
+
+
+def test_what_json_has_another_word_for_is_saved(tmp_path):
+    names = ("a", np.str_("b"), Path("c"), np.int64(4), np.float32(0.5), np.bool_(True), None)
+    model = Named(names, size=np.int64(5), other={"deep": (np.uint8(7), [Path("d/e")])})
+    assert model.names is names, "the model itself gets what was given"
+    model.save_pretrained(tmp_path)
+    again = Named.from_pretrained(tmp_path)
+    assert again.names == ["a", "b", "c", 4, 0.5, True, None]
+    assert again.weight.shape == (5,)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["other"] == {"deep": [7, ["d/e"]]}
+
+
+def test_what_is_saved_does_not_change_with_what_was_given(tmp_path):
+    names = ["a"]
+    model = Named(names)
+    names.append("b")
+    model.save_pretrained(tmp_path)
+    assert Named.from_pretrained(tmp_path).names == ["a"]
+
+
+def test_arguments_without_names_are_refused():
+    class Loose(Named):
+        def __init__(self, *names, **others):
+            super().__init__(names, **others)
+
+    Loose()
+    for make in (lambda: Loose("a"), lambda: Loose(size=2)):
+        with pytest.raises(TypeError, match="Loose takes '.*' without names of their own"):
+            make()
+
+
+def test_wrong_arguments_are_named_as_in_python():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sizes'"):
+        Named([], sizes=3)
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        Named()
+
+
+def test_a_copy_is_saved_as_the_first(model, tmp_path):
+    twin = copy.deepcopy(model)
+    for name, one in (("first", model), ("twin", twin)):
+        one.save_pretrained(tmp_path / name)
+    for file in ("config.json", "model.safetensors"):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "twin" / file).read_bytes()
+
+
+# ---- a kill while it is saved
+
+
+def save_and_die(model, folder, event):
+    """Save in a child that kills itself at the event of this number; whether it got so far.
+
+    Events: a file reaches the disk, gets its place, or is removed, or a folder is.
+    """
+    child = os.fork()
+    if child == 0:
+        count = [0]
+
+        def counted(real):
+            def call(*arguments, **options):
+                count[0] += 1
+                if count[0] == event:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*arguments, **options)
+
+            return call
+
+        for name in ("fsync", "replace", "unlink", "rmdir", "mkdir", "open"):
+            setattr(os, name, counted(getattr(os, name)))
+        torch.set_num_threads(1)
+        model.save_pretrained(folder)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] != 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("same", [True, False])
+def test_a_kill_leaves_the_former_model_or_the_new_one(tmp_path, same):
+    """Also a kill during the saving that comes after a kill."""
+    former = Named(["former"])
+    new = Named(["former"] if same else ["new"], size=3 if same else 4)
+    torch.nn.init.zeros_(new.weight)
+    found = []
+    for event in range(1, 60):
+        folder = tmp_path / str(event)
+        former.save_pretrained(folder)
+        died = save_and_die(new, folder, event)
+        found.append(Named.from_pretrained(folder).weight.sum().item())
+        for again in range(1, 60):
+            shutil.rmtree(tmp_path / "twice", ignore_errors=True)
+            shutil.copytree(folder, tmp_path / "twice")
+            if not save_and_die(new, tmp_path / "twice", again):
+                break
+            assert Named.from_pretrained(tmp_path / "twice").weight.sum().item() in (0.0, 3.0)
+            if not 2 < event < 20:
+                break
+        new.save_pretrained(folder)
+        assert Named.from_pretrained(folder).weight.sum() == 0
+        assert sorted(os.listdir(folder)) == ["README.md", "config.json", "model.safetensors"]
+        if not died:
+            break
+    assert not died and found[0] == 3.0 and found[-1] == 0.0 and set(found) == {3.0, 0.0}
+    assert sorted(found, reverse=True) == found, "once it is the new one, it stays the new one"
+    assert len(found) > 6
+
+
+def test_a_kill_while_the_first_model_is_saved(tmp_path):
+    """There is none before it, and none where the second file is missing altogether."""
+    Named(["a"]).save_pretrained(tmp_path)
+    beside = tmp_path / ".saving"
+    beside.mkdir()
+    (tmp_path / "config.json").rename(beside / "config.json")
+    assert Named.from_pretrained(tmp_path).names == ["a"]
+    assert load_class_of(tmp_path) == "Named"
+    (beside / "config.json").write_text('{"names": ["a')
+    with pytest.raises(ValueError, match="expected an ordinary file"):
+        Named.from_pretrained(tmp_path)
+
+
+def load_class_of(folder):
+    return json.loads(find_file(folder, "config.json").read_text())["class"]
+
+
+def test_what_stands_where_files_are_saved_first(tmp_path):
+    """A link is not followed, and what lies there is not taken for a model."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "config.json").write_text("{}")
+    folder = tmp_path / "model"
+    for kind in ("link", "file", "folder"):
+        Named(["a"]).save_pretrained(folder)
+        if kind == "link":
+            (folder / ".saving").symlink_to(victim)
+        elif kind == "file":
+            (folder / ".saving").write_text("")
+        else:
+            shutil.copytree(victim, folder / ".saving")
+        assert Named.from_pretrained(folder).names == ["a"]
+        Named(["b"]).save_pretrained(folder)
+        assert Named.from_pretrained(folder).names == ["b"]
+        assert (victim / "config.json").read_text() == "{}"
+        assert not (folder / ".saving").exists()
+
+
+def test_a_readme_that_is_there_stays(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    Named(["a"]).save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_the_former_model(tmp_path, monkeypatch):
+    Named(["a"]).save_pretrained(tmp_path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    for call in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, full)
+            with pytest.raises(OSError, match="No space left"):
+                Named(["b"]).save_pretrained(tmp_path)
+        assert Named.from_pretrained(tmp_path).names == ["a"]
+        assert not (tmp_path / ".saving").exists()
+
+
+def test_a_model_is_pushed_under_the_name_of_its_folder(tmp_path, monkeypatch):
+    pushed = []
+    monkeypatch.setattr(Named, "push_to_hub", lambda self, *a, **k: pushed.append((a, k)) or "url")
+    folder = tmp_path / "captioner"
+    assert Named(["a"]).save_pretrained(folder, push_to_hub=True, private=True) == "url"
+    ((name,), options) = pushed[0]
+    assert name == "captioner" and options["private"] is True
+    assert Named.from_pretrained(folder).names == ["a"]
 
 
 # ---- what is not a model

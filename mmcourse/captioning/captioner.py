@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmcourse import decoding
+from mmcourse.data.pictures import load_picture
 from mmcourse.transformer import Decoder, Encoder, sinusoidal_positions
 from mmcourse.weights import SavedModel
 
@@ -97,6 +98,10 @@ class Captioner(SavedModel):
     def prepare(self, pictures):
         """A list of pictures (path, PIL picture or uint8 array) as one batch for :meth:`encode`."""
         raise NotImplementedError("a captioner says in prepare what it takes for a picture")
+
+    def view(self, picture):
+        """What the grid covers of a picture, uint8 (S, S, 3), to lay attention over."""
+        return load_picture(picture, self.image_size)
 
     def encode(self, inputs):
         """Turn what :meth:`prepare` gives into the memory (B, N, D) that the decoder looks at."""

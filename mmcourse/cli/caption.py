@@ -170,8 +170,6 @@ def draw_attention(model, path, caption, file):
 
     matplotlib.use("Agg")
     from mmcourse.book.plotting import show_attention
-    from mmcourse.data.pictures import load_picture
 
-    picture = load_picture(path, model.image_size)
-    figure = show_attention(picture, caption.tokens, caption.attention)
+    figure = show_attention(model.view(path), caption.tokens, caption.attention)
     figure.savefig(file, bbox_inches="tight", dpi=200)

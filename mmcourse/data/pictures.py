@@ -32,7 +32,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def load_picture(picture, size=64):
-    """Read a picture into a uint8 array (size, size, 3).
+    """Read a picture into a uint8 array (size, size, 3), or with size None (H, W, 3) as it is.
 
     ``picture`` is a path, a file opened in binary mode (``io.BytesIO``, too), a PIL picture or
     a uint8 array (H, W, 3). The whole picture is kept: its longer side becomes ``size``, and
@@ -43,7 +43,7 @@ def load_picture(picture, size=64):
     reading may take (89 million pixels, fewer where a pixel takes many bytes), TypeError for
     anything else, MemoryError where memory runs out.
     """
-    if size < 1:
+    if size is not None and size < 1:
         raise ValueError(f"size must be 1 pixel or more, got {size}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of files that are odd and can be read
@@ -101,8 +101,8 @@ def _read(file, name, size):
     image = None
     try:
         image = Image.open(file, formats=FORMATS)
-        # a large JPEG is read at a fraction of its size
-        image.draft("RGB", (2 * size, 2 * size))
+        if size is not None:  # a large JPEG is read at a fraction of its size
+            image.draft("RGB", (2 * size, 2 * size))
         _check_memory(image, _bytes_per_pixel(image))
         return _fit(image, size)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError, TooLarge) as error:
@@ -151,7 +151,10 @@ def _turn(image):
 
 
 def _fit(image, size):
-    """The picture as an array (size, size, 3), its edge repeated to fill the square."""
+    """The picture as an array (size, size, 3), its edge repeated to fill the square.
+
+    With size None it is (H, W, 3), upright and in RGB, and no pixel is changed otherwise.
+    """
     turn = _turn(image)  # only now: Pillow decodes a PNG to find it
     if turn is not None:
         _check_memory(image, _bytes_per_pixel(image) + 4)  # there will be a turned copy
@@ -162,6 +165,8 @@ def _fit(image, size):
         image = _on_white(image)
     if image.mode != "RGB":
         image = image.convert("RGB")
+    if size is None:
+        return np.array(image)
     width, height = [max(1, round(side * size / max(image.size))) for side in image.size]
     pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
     top = (size - height) // 2

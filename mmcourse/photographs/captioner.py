@@ -68,6 +68,10 @@ class PhotographCaptioner(Captioner):
         self.pretrained.eval()
         return self
 
+    def view(self, picture):
+        """As in :class:`~mmcourse.captioning.Captioner`: an encoder may not see a picture's edges."""
+        return self.pretrained.view(picture)
+
     def prepare(self, pictures):
         """A list of pictures (path, PIL picture or uint8 array) as the encoder wants them.
 

@@ -11,6 +11,7 @@ import re
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -26,6 +27,8 @@ ENCODERS = (
     "microsoft/resnet-50",
 )
 FILES = "config.json, preprocessor_config.json and model.safetensors"
+#: A picture of noise, not a square, with which an encoder is tried out.
+PROBE = np.random.default_rng(0).integers(0, 256, (48, 96, 3), dtype=np.uint8)
 LITE0 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # sha256 of its weights
 
 
@@ -47,12 +50,13 @@ class PretrainedEncoder(nn.Module):
         self.scale = torch.tensor(scale).view(3, 1, 1)
         self.fingerprint = fingerprint(network, size, self.mean.tolist(), self.scale.tolist())
 
-    def prepare(self, picture):
-        """A picture (path, PIL picture or array) as the network wants it, (3, S, S).
+    def view(self, picture):
+        """What the grid covers of a picture, uint8 (S, S, 3): here the whole picture."""
+        return load_picture(picture, self.size)
 
-        The whole picture is kept.
-        """
-        image = torch.from_numpy(load_picture(picture, self.size))  # (S, S, 3)
+    def prepare(self, picture):
+        """A picture (path, PIL picture or array) as the network wants it, (3, S, S)."""
+        image = torch.from_numpy(self.view(picture))  # (S, S, 3)
         pixels = image.permute(2, 0, 1).float()  # (3, S, S)
         return (pixels - self.mean) / self.scale
 
@@ -61,19 +65,39 @@ class PretrainedEncoder(nn.Module):
         grid = self.extract(self.network, pixels)
         if grid.dim() == 4:  # (B, C, rows, columns)
             grid = grid.flatten(2).transpose(1, 2)  # (B, N, C)
-        cells = math.isqrt(grid.shape[1]) ** 2
+        cells = self.cells_of(grid.shape[1])
         return grid[:, -cells:]  # class and register tokens stand before the patches
+
+    def cells_of(self, rows):
+        """How many of a grid's rows are cells: as many as a square holds; the others are tokens."""
+        return math.isqrt(rows) ** 2
 
     @torch.no_grad()
     def grid_shape(self):
         """How many cells its grid has, N, and how many numbers each, C."""
-        blank = torch.zeros(1, 3, self.size, self.size)
-        return self(blank).shape[1:]
+        blank = torch.zeros_like(self.prepare(PROBE))
+        return self(blank[None]).shape[1:]
+
+    @torch.no_grad()
+    def check_repeatable(self, device="cpu"):
+        """ValueError unless it says the same of the same picture twice.
+
+        Dropout, a random mask or noise would be kept for ever where features are kept.
+        """
+        grids = [self(self.prepare(PROBE)[None].to(device)) for _ in range(2)]
+        least = 1e-4 * grids[0].abs().max()  # less is lost in half precision
+        moved = (grids[0] - grids[1]).abs().max()
+        if moved > least:
+            raise ValueError(
+                f"{type(self.network).__name__} gives other features of the same picture each time "
+                f"(they move by up to {moved:.2g}): it draws random numbers, as for dropout, noise "
+                "or a mask. Take a model that does not, or switch that off in its configuration"
+            )
 
 
-def fingerprint(network, size, mean, scale):
+def fingerprint(network, *facts):
     """Sixteen hexadecimal digits of a network's weights by name, and of its preprocessing."""
-    total = hashlib.sha256(repr((size, mean, scale)).encode())
+    total = hashlib.sha256(repr(facts).encode())
     for name, tensor in sorted(network.state_dict().items()):
         total.update(name.encode())
         total.update(tensor.contiguous().numpy().tobytes())
@@ -144,34 +168,21 @@ def _silence():
 
 
 def _from_transformers(name):
-    """The vision part of a model of ``transformers``, with the preprocessing of its own files."""
+    """The vision part of a model of ``transformers`` behind its own image processor."""
     from transformers import AutoImageProcessor, AutoModel
 
+    from mmcourse.photographs.processed import ProcessedEncoder
+
     offline = not Path(name).is_dir() and not hub_answers()
-    settings = AutoImageProcessor.from_pretrained(name, local_files_only=offline)
-    network = AutoModel.from_pretrained(name, dtype=torch.float32, local_files_only=offline)
-    side = settings.size
-    if getattr(settings, "do_center_crop", False) and settings.crop_size:
-        side = settings.crop_size
-    factor = 1.0  # by which it multiplies x, from 0 to 255, before it subtracts the mean
-    if settings.do_rescale:
-        factor = settings.rescale_factor
-    mean = [0.0] * 3
-    scale = [1.0] * 3
-    if settings.do_normalize:
-        mean = settings.image_mean
-        scale = settings.image_std
-    return PretrainedEncoder(
-        getattr(network, "vision_model", network),
-        _last_state,
-        side.height or side.shortest_edge,
-        [number / factor for number in mean],
-        [number / factor for number in scale],
+    processor = AutoImageProcessor.from_pretrained(
+        name,
+        local_files_only=offline,
+        backend="pil",  # whatever else is installed: the same numbers on every computer
     )
-
-
-def _last_state(network, pixels):
-    return network(pixel_values=pixels).last_hidden_state
+    network = AutoModel.from_pretrained(name, dtype=torch.float32, local_files_only=offline)
+    encoder = ProcessedEncoder(getattr(network, "vision_model", network), processor)
+    encoder.check_repeatable()
+    return encoder
 
 
 def _lite0():

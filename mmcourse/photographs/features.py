@@ -15,6 +15,8 @@ from tqdm import tqdm
 from mmcourse.photographs.captioner import PhotographCaptioner
 from mmcourse.training import write_whole
 
+NAMES_SHOWN = 20  # of pictures that cannot be read
+REASONS_SHOWN = 5
 SHARD = 128  # photographs in one file of features: so many are computed again after a kill
 
 
@@ -63,10 +65,15 @@ class FeatureCache:
         """Compute what is missing, 128 photographs a file.
 
         Gives those that cannot be read, as a dict with the reason. Whoever is stopped goes on after
-        the last whole file. Raises OSError when the folder cannot be written.
+        the last whole file. Raises OSError when the folder cannot be written, and ValueError for an
+        encoder that says something else of the same picture each time.
         """
-        missing = [one for one in photographs if self.key(one) not in self.shards]
         unreadable = {}
+        keyed = _readable(photographs, self.key, unreadable)  # one may be gone by now
+        missing = [one for one, key in keyed if key not in self.shards]
+        if missing:
+            self.encoder.eval()
+            self.encoder.check_repeatable(self.device)
         with tqdm(total=len(missing), unit=" photographs", disable=None) as bar:
             for start in range(0, len(missing), SHARD):
                 shard = missing[start : start + SHARD]
@@ -93,9 +100,11 @@ class FeatureCache:
             return {}
         batch_of_pixels = torch.stack(list(pixels.values())).to(self.device)  # (B, 3, S, S)
         grids = self.encoder(batch_of_pixels).half().cpu()  # (B, N, C)
+        by_photograph = dict(zip(pixels, grids, strict=True))
+        keyed = _readable(by_photograph, self.key, unreadable)
         return {
-            self.key(photograph): grid.clone(memory_format=torch.contiguous_format)
-            for photograph, grid in zip(pixels, grids, strict=True)
+            key: by_photograph[photograph].clone(memory_format=torch.contiguous_format)
+            for photograph, key in keyed
         }
 
     def _write(self, features):
@@ -151,10 +160,19 @@ def inputs_of(captioner, photographs, folder, batch_size=32):
         everything = tqdm(photographs, unit=" photographs", disable=None)
         for _ in _readable(everything, to_input, unreadable):
             pass  # only to see which cannot be read
-    if unreadable:
-        first = next(iter(unreadable.values()))
-        notes.append(f"{len(unreadable):,} pictures that cannot be read (the first: {first})")
-    return to_input, unreadable, notes
+    return to_input, unreadable, notes + _notes_of_unreadable(unreadable)
+
+
+def _notes_of_unreadable(unreadable):
+    """Lines for the user: the names of pictures that cannot be read, and why not the first few."""
+    if not unreadable:
+        return []
+    names = [photograph.name for photograph in unreadable]
+    shown = ", ".join(names[:NAMES_SHOWN])
+    if len(names) > NAMES_SHOWN:
+        shown += f" and {len(names) - NAMES_SHOWN:,} more"
+    reasons = list(unreadable.values())[:REASONS_SHOWN]
+    return [f"{len(names):,} pictures that cannot be read: {shown}", *reasons]
 
 
 def _notes_of(cache):

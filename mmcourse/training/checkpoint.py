@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError
 
 from mmcourse.training.folder import unwritten, write_whole
+from mmcourse.weights import WEIGHTS, SavedModel
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -89,7 +90,16 @@ def save(folder, model, optimizer, history, facts):
 
 
 def export(folder, model):
-    """Write what ``model.save_pretrained`` writes, each file whole or not at all."""
+    """Write what ``model.save_pretrained`` writes, each file whole or not at all.
+
+    A model of the course takes care of that itself, and of its files fitting one another.
+    """
+    if isinstance(model, SavedModel):
+        try:
+            model.save_pretrained(folder)
+        except (OSError, SafetensorError) as error:
+            raise unwritten(folder / WEIGHTS, error) from error
+        return
     with tempfile.TemporaryDirectory() as beside:
         try:
             model.save_pretrained(beside)

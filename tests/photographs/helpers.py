@@ -112,48 +112,148 @@ def names_of(found):
 SMALL = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=32)
 
 
+TOWERS = {
+    "vision_config": SMALL | {"image_size": 32, "patch_size": 8},
+    "text_config": SMALL | {"vocab_size": 50, "bos_token_id": 1, "eos_token_id": 2},
+}
+PATCHES = SMALL | {"image_size": 32, "patch_size": 8}
+SQUARE = {"height": 32, "width": 32}
+SHORTEST = {"shortest_edge": 32}
+LARGER = {"shortest_edge": 40}  # than what is cut out
+CONVOLUTIONS = {"hidden_sizes": [8, 24], "depths": [1, 1]}
+SWIN = {"image_size": 32, "patch_size": 4, "embed_dim": 12, "depths": [1, 1], "num_heads": [1, 2]}
+LEVIT = {"hidden_sizes": [8, 16, 24], "num_attention_heads": [1, 2, 3], "depths": [1, 1, 1]}
+MOBILEVIT = {
+    "image_size": 32,
+    "hidden_sizes": [8, 12, 16],
+    "neck_hidden_sizes": [4, 8, 8, 12, 12, 16, 24],
+    "num_attention_heads": 2,
+}
+
+#: Of each family of ``transformers`` the class of the configuration, of the model, of the processor,
+#: what the first and the last are made with, and the side of the grid.
+FAMILIES = {
+    "vit": ("ViTConfig", "ViTModel", "ViT", PATCHES, {"size": SQUARE}, 4),
+    "deit": (
+        "DeiTConfig",
+        "DeiTModel",
+        "DeiT",
+        PATCHES,
+        {"size": {"height": 40, "width": 40}, "crop_size": SQUARE},
+        4,
+    ),
+    "beit": (
+        "BeitConfig",
+        "BeitModel",
+        "Beit",
+        PATCHES | {"vocab_size": 20, "use_absolute_position_embeddings": True},
+        {"size": {"height": 40, "width": 40}, "crop_size": SQUARE, "do_center_crop": True},
+        4,
+    ),
+    "clip": (
+        "CLIPConfig",
+        "CLIPModel",
+        "CLIP",
+        TOWERS,
+        {"size": SHORTEST, "crop_size": SQUARE},
+        4,
+    ),
+    "siglip": ("SiglipConfig", "SiglipModel", "Siglip", TOWERS, {"size": SQUARE}, 4),
+    "siglip2": (
+        "Siglip2Config",
+        "Siglip2Model",
+        "Siglip2",
+        TOWERS | {"vision_config": SMALL | {"num_patches": 16, "patch_size": 8}},
+        {"patch_size": 8, "max_num_patches": 27},  # not a square: two are filled up
+        5,
+    ),
+    "dinov2": (
+        "Dinov2Config",
+        "Dinov2Model",
+        "Bit",
+        SMALL | {"image_size": 28, "patch_size": 4},
+        {"size": LARGER, "crop_size": {"height": 28, "width": 28}},
+        7,
+    ),
+    "dinov2_with_registers": (
+        "Dinov2WithRegistersConfig",
+        "Dinov2WithRegistersModel",
+        "Bit",
+        SMALL | {"image_size": 12, "patch_size": 6},  # fewer patches than tokens before them
+        {"size": LARGER, "crop_size": {"height": 12, "width": 12}},
+        2,
+    ),
+    "convnext": (
+        "ConvNextConfig",
+        "ConvNextModel",
+        "ConvNext",
+        CONVOLUTIONS | {"num_stages": 2},
+        {"size": SHORTEST, "crop_pct": 0.875},
+        4,
+    ),
+    "resnet": (
+        "ResNetConfig",
+        "ResNetModel",
+        "ConvNext",
+        CONVOLUTIONS | {"embedding_size": 8},
+        {"size": SHORTEST, "crop_pct": 0.875},
+        4,
+    ),
+    "swin": ("SwinConfig", "SwinModel", "ViT", SWIN | {"window_size": 4}, {"size": SQUARE}, 4),
+    "efficientnet": (
+        "EfficientNetConfig",
+        "EfficientNetModel",
+        "EfficientNet",
+        {"image_size": 64, "width_coefficient": 0.1, "depth_coefficient": 0.1, "hidden_dim": 128},
+        {"size": {"height": 64, "width": 64}, "include_top": True, "rescale_offset": True},
+        2,
+    ),
+    "mobilevit": (
+        "MobileViTConfig",
+        "MobileViTModel",
+        "MobileViT",
+        MOBILEVIT,
+        {"size": LARGER, "crop_size": SQUARE, "do_flip_channel_order": True},
+        1,
+    ),
+    "mobilenet": (
+        "MobileNetV2Config",
+        "MobileNetV2Model",
+        "MobileNetV2",
+        {"image_size": 64, "depth_multiplier": 0.1, "finegrained_output": False},
+        {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 64}},
+        2,
+    ),
+    "levit": (
+        "LevitConfig",
+        "LevitModel",
+        "Levit",
+        LEVIT | {"image_size": 64, "key_dim": [4, 4, 4], "patch_size": 16},
+        {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}},
+        1,
+    ),
+}
+
+
 def random_model(family):
     """A tiny random model of a family of ``transformers``, and its preprocessing."""
-    import transformers as t
+    import transformers
 
-    towers = {
-        "vision_config": SMALL | {"image_size": 32, "patch_size": 8},
-        "text_config": SMALL | {"vocab_size": 50, "bos_token_id": 1, "eos_token_id": 2},
-    }
-    patches = SMALL | {"image_size": 28, "patch_size": 4}
-    square = {"height": 32, "width": 32}
-    shortest = {"shortest_edge": 32}
-    crop = {"size": {"shortest_edge": 40}, "crop_size": {"height": 28, "width": 28}}
-    if family == "vit":
-        model = t.ViTModel(t.ViTConfig(**SMALL, image_size=32, patch_size=8))
-        return model, t.ViTImageProcessorPil(size=square)
-    if family == "clip":
-        model = t.CLIPModel(t.CLIPConfig(**towers))
-        return model, t.CLIPImageProcessorPil(size=shortest, crop_size=square)
-    if family == "siglip":
-        model = t.SiglipModel(t.SiglipConfig(**towers))
-        return model, t.SiglipImageProcessorPil(size=square)
-    if family == "dinov2":
-        model = t.Dinov2Model(t.Dinov2Config(**patches))
-        return model, t.BitImageProcessorPil(**crop)
-    if family == "dinov2_with_registers":
-        model = t.Dinov2WithRegistersModel(t.Dinov2WithRegistersConfig(**patches))
-        return model, t.BitImageProcessorPil(**crop)
-    sizes = t.ResNetConfig(embedding_size=8, hidden_sizes=[8, 24], depths=[1, 1])
-    return t.ResNetModel(sizes), t.ConvNextImageProcessorPil(size=shortest, crop_pct=0.875)
+    config, model, processor, sizes, settings, _ = FAMILIES[family]
+    torch.manual_seed(0)
+    network = getattr(transformers, model)(getattr(transformers, config)(**sizes)).eval()
+    return network, getattr(transformers, f"{processor}ImageProcessorPil")(**settings)
 
 
 def save_model(family, folder):
-    """A tiny model as the hub would hold it; also give the side of its pictures and of its grid."""
-    torch.manual_seed(0)
+    """A tiny model as the hub would hold it; also give its preprocessing and the side of its grid."""
     model, settings = random_model(family)
     for part in model.modules():  # away from 0 and 1, so that a wrong order or a wrong norm shows
         if isinstance(part, torch.nn.BatchNorm2d):
             part.running_mean.uniform_(-0.5, 0.5)
-    model.eval().save_pretrained(folder)
+    model.save_pretrained(folder)
     settings.save_pretrained(folder)
-    side = 28 if family.startswith("dinov2") else 32
-    return model, settings, side, {"resnet": 4}.get(family, 7 if side == 28 else 4)
+    return model, settings, FAMILIES[family][-1]
 
 
 def tiny(some, encoder, **settings):

@@ -55,8 +55,8 @@ def test_from_raw_files_to_scores(tmp_path, arguments, capsys, fine_tune):
         and f"--model {tmp_path / 'run'}" in output.out
     )
     assert (
-        output.err.count("1 pictures that cannot be read (the first: ") == 1
-        and "2.jpg" in output.err
+        output.err.count("1 pictures that cannot be read: Images/2.jpg\n") == 1
+        and "2.jpg is cut off or damaged" in output.err
     )
     assert bool(list((tmp_path / "data" / "features").glob("features-*"))) != fine_tune
     common = [

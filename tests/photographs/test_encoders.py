@@ -13,32 +13,107 @@ from PIL import Image
 
 from mmcourse.data.captioned import TINY
 from mmcourse.photographs import ENCODERS, PretrainedEncoder, load_encoder
-from tests.photographs.helpers import save_model
+from tests.photographs.helpers import FAMILIES, PATCHES, SQUARE, save_model
 
-FAMILIES = ("vit", "clip", "siglip", "dinov2", "dinov2_with_registers", "resnet")
+
+
+def photograph(height, width, seed=1):
+    """A picture that is no square, smooth enough to be resized alike."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def squared(picture):
+    """The picture in a square, its edge repeated: by hand."""
+    pixels = np.asarray(picture)
+    height, width, _ = pixels.shape
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    rows = (np.arange(side) - top).clip(0, height - 1)
+    columns = (np.arange(side) - left).clip(0, width - 1)
+    return Image.fromarray(pixels[rows][:, columns])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_grid_of_each_family(tmp_path, family):
-    """Patches row by row, without class and register tokens, preprocessed as the model's own
-    processor does.
-    """
-    model, settings, side, cells = save_model(family, tmp_path / family)
-    encoder = load_encoder(str(tmp_path / family))
-    assert encoder.size == side
-    image = np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    theirs = settings(image, do_resize=False, do_center_crop=False, return_tensors="pt")[
-        "pixel_values"
-    ]
-    torch.testing.assert_close(encoder.prepare(image)[None], theirs, atol=1e-5, rtol=1e-5)
-    with torch.no_grad():
-        states = getattr(model, "vision_model", model)(pixel_values=theirs).last_hidden_state
-        states = (
-            states.flatten(2).transpose(1, 2) if family == "resnet" else states[:, -(cells**2) :]
+def test_each_family_sees_what_its_own_processor_makes(tmp_path, family):
+    """The grid has the patches row by row, without class and register tokens."""
+    model, processor, side = save_model(family, tmp_path)
+    encoder = load_encoder(str(tmp_path))
+    assert encoder.square == (family == "siglip2")
+    for shape in ((45, 70), (90, 61), (300, 200)):
+        picture = photograph(*shape)
+        given = squared(picture) if encoder.square else picture
+        theirs = processor(given, return_tensors="pt")
+        torch.testing.assert_close(
+            encoder.prepare(picture).reshape(theirs["pixel_values"].shape),
+            theirs["pixel_values"].float(),
+            atol=1e-5,
+            rtol=1e-5,
         )
-        grid = encoder(encoder.prepare(image)[None])
-    assert grid.shape == (1, cells**2, 24)
-    torch.testing.assert_close(grid, states, atol=1e-5, rtol=1e-5)
+        with torch.no_grad():
+            states = getattr(model, "vision_model", model)(**theirs).last_hidden_state
+            grid = encoder(encoder.prepare(picture)[None])
+        if states.dim() == 4:
+            states = states.flatten(2).transpose(1, 2)
+        first = 0 if family == "siglip2" else states.shape[1] - side**2
+        states = states[:, first : first + side**2]
+        assert grid.shape == (1, *encoder.grid_shape()) == states.shape
+        torch.testing.assert_close(grid, states, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["vit", "dinov2", "efficientnet", "mobilevit", "siglip2"])
+def test_the_view_is_what_the_grid_covers(tmp_path, family):
+    """In the colours of the picture: a red picture stays red, and what is cut off is not shown."""
+    _, _, _ = save_model(family, tmp_path)
+    encoder = load_encoder(str(tmp_path))
+    pixels = np.zeros((80, 80, 3), np.uint8)
+    pixels[..., 0] = 200
+    pixels[:, :6, 2] = 255  # a blue edge
+    seen = encoder.view(pixels)
+    assert seen.dtype == np.uint8 and seen.shape == (encoder.size, encoder.size, 3)
+    assert (seen[:, -1] == [200, 0, 0]).all()
+    assert (seen[..., 2].max() > 0) == (family not in ("dinov2", "mobilevit"))
+
+
+def change_settings(folder, **changes):
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_a_processor_that_keeps_the_form_is_given_a_square(tmp_path):
+    """The side of which is the longer one of the picture."""
+    _, processor, _ = save_model("vit", tmp_path)
+    change_settings(tmp_path, size={"shortest_edge": 32})
+    encoder = load_encoder(str(tmp_path))
+    assert encoder.square and encoder.size == 32
+    picture = photograph(45, 70)
+    theirs = type(processor).from_pretrained(tmp_path)(squared(picture), return_tensors="pt")
+    torch.testing.assert_close(encoder.prepare(picture)[None], theirs["pixel_values"].float())
+    assert encoder.prepare(photograph(2000, 3)).shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"do_resize": False}, "makes pictures of several sizes, .*: expected one. Give it a size"),
+        ({"size": {"height": 24, "width": 32}}, r"of the shape \(3, 24, 32\): expected \(3, S, S\)"),
+    ],
+)
+def test_a_processor_whose_pictures_are_no_squares_of_one_size(tmp_path, changes, said):
+    save_model("vit", tmp_path)
+    change_settings(tmp_path, **changes)
+    with pytest.raises(ValueError, match=said):
+        load_encoder(str(tmp_path))
+
+
+def test_an_encoder_that_hides_patches_at_random_is_refused(tmp_path):
+    """A masked autoencoder gives the patches that it drew, in the order in which it drew them."""
+    from transformers import ViTImageProcessorPil, ViTMAEConfig, ViTMAEModel
+
+    ViTMAEModel(ViTMAEConfig(**PATCHES, decoder_hidden_size=24)).save_pretrained(tmp_path)
+    ViTImageProcessorPil(size=SQUARE).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="ViTMAEModel gives other features of the same picture"):
+        load_encoder(str(tmp_path))
 
 
 @pytest.mark.parametrize(

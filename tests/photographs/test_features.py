@@ -6,8 +6,11 @@ import os
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from mmcourse.data.captioned import Photograph
 from mmcourse.photographs import FeatureCache, PretrainedEncoder, features, inputs_of, load_encoder
+from mmcourse.photographs.encoders import PROBE
 from tests.photographs.helpers import NAMES, picture, save_model, tiny
 
 
@@ -21,7 +24,7 @@ def test_features_are_those_of_the_encoder(tmp_path, some, family, monkeypatch):
         truth = encoder(encoder.prepare(one.path)[None])[0].detach()
         assert cache(one).dtype == torch.float32
         torch.testing.assert_close(cache(one), truth, atol=2e-3, rtol=2e-3)
-    monkeypatch.setattr(PretrainedEncoder, "prepare", lambda *_: prepared.append(1))
+    monkeypatch.setattr(type(encoder), "prepare", lambda *_: prepared.append(1))
     again = FeatureCache(tmp_path / "cache", encoder)
     assert not again.fill(some) and not prepared and again.others == again.damaged == 0
     torch.testing.assert_close(again(some[3]), cache(some[3]), atol=0, rtol=0)
@@ -50,15 +53,18 @@ def test_a_photograph_is_known_by_its_size_and_its_time(some):
 
 def test_interrupted_caching_goes_on_where_it_stopped(tmp_path, some, vit, monkeypatch):
     monkeypatch.setattr(features, "SHARD", 2)
-    encoder, seen, whole = load_encoder(vit), [], PretrainedEncoder.prepare
+    encoder = load_encoder(vit)
+    seen, whole = [], type(encoder).prepare
 
     def prepare(self, path):
+        if path is PROBE:
+            return whole(self, path)
         seen.append(path.name)
         if len(seen) == 5:
             raise KeyboardInterrupt
         return whole(self, path)
 
-    monkeypatch.setattr(PretrainedEncoder, "prepare", prepare)
+    monkeypatch.setattr(type(encoder), "prepare", prepare)
     with pytest.raises(KeyboardInterrupt):
         FeatureCache(tmp_path, encoder).fill(some)
     cache = FeatureCache(tmp_path, encoder)
@@ -136,9 +142,79 @@ def test_a_broken_picture_among_others(tmp_path, some, vit):
         captioner = tiny(some, vit, fine_tune=fine_tune)
         to_input, unreadable, notes = inputs_of(captioner, some, tmp_path / "cache", batch_size=2)
         assert list(unreadable) == some[2:5] and "is cut off or damaged" in unreadable[some[2]]
-        (note,) = notes
-        assert (
-            note.startswith("3 pictures that cannot be read (the first: ")
-            and str(some[2].path) in note
-        )
+        assert notes[0] == f"3 pictures that cannot be read: {', '.join(b.name for b in some[2:5])}"
+        assert notes[1:] == [unreadable[one] for one in some[2:5]]
+        assert all(str(one.path) in note for one, note in zip(some[2:5], notes[1:], strict=True))
         assert to_input(some[5]).shape == ((3, 32, 32) if fine_tune else (16, 24))
+
+
+def test_many_broken_pictures_are_named_within_bounds(tmp_path, vit):
+    bad = []
+    for number in range(30):
+        path = tmp_path / f"bad{number:02}.jpg"
+        path.write_bytes(b"broken")
+        bad.append(Photograph(path.name, path, ("a dog",)))
+    captioner = tiny(bad, vit)
+    _, unreadable, notes = inputs_of(captioner, bad, tmp_path / "cache")
+    assert len(unreadable) == 30 and len(notes) == 6
+    assert notes[0].endswith(", bad18.jpg, bad19.jpg and 10 more") and "bad20" not in notes[0]
+
+
+def test_a_photograph_that_is_gone_does_not_stop_the_others(tmp_path, some, vit, monkeypatch):
+    """Gone before its features are looked for, and between that and their writing."""
+    some[1].path.unlink()
+    whole = PretrainedEncoder.forward
+
+    def forward(self, pixels):
+        if len(pixels) == 5:
+            some[4].path.unlink()
+        return whole(self, pixels)
+
+    encoder = load_encoder(vit)
+    monkeypatch.setattr(PretrainedEncoder, "forward", forward)
+    cache = FeatureCache(tmp_path / "cache", encoder)
+    assert list(cache.fill(some)) == [some[1], some[4]]
+    assert len(cache.shards) == 4 and cache(some[0]).shape == (16, 24)
+
+
+def test_features_on_the_disk_are_in_half_precision(tmp_path, some, vit):
+    cache = FeatureCache(tmp_path, load_encoder(vit))
+    cache.fill(some)
+    (file,) = tmp_path.glob("features-*")
+    stored = load_file(file)
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    numbers = sum(tensor.numel() for tensor in stored.values())
+    assert numbers == 6 * 16 * 24
+    assert 2 * numbers < file.stat().st_size < 2 * numbers + 2000
+
+
+@pytest.mark.parametrize("kind", ["dropout", "noise", "mask"])
+def test_an_encoder_that_draws_random_numbers_is_refused(tmp_path, some, kind):
+    class Random(torch.nn.Conv2d):
+        def forward(self, pixels):
+            if kind == "mask":
+                pixels = pixels * (torch.rand(len(pixels), 1, 32, 32) > 0.75)
+            grid = super().forward(pixels)
+            if kind == "noise":
+                grid = grid + 0.01 * torch.randn_like(grid)
+            if kind == "dropout":
+                grid = torch.nn.functional.dropout(grid, 0.1, training=True)
+            return grid
+
+    encoder = PretrainedEncoder(
+        Random(3, 8, 8, stride=8), Random.forward, 32, [127.0] * 3, [128.0] * 3
+    )
+    with pytest.raises(ValueError, match="Random gives other features of the same picture each ti"):
+        FeatureCache(tmp_path / "cache", encoder).fill(some)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_encoder_in_training_mode_is_put_out_of_it(tmp_path, some, vit):
+    encoder = load_encoder(vit)
+    for part in encoder.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.5
+    truth = encoder(encoder.prepare(some[0].path)[None])[0]
+    cache = FeatureCache(tmp_path, encoder.train())
+    cache.fill(some)
+    torch.testing.assert_close(cache(some[0]), truth, atol=2e-3, rtol=2e-3)

@@ -150,9 +150,17 @@ class Captioner(SavedModel):
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
 
     def collate(self, samples):
-        """A training batch of pairs: what :meth:`encode` takes for one picture, and one caption."""
-        inputs, captions = zip(*samples, strict=True)
-        return {"inputs": torch.stack(inputs), "tokens": self.tokenize_all(captions)}
+        """A training batch of pairs: what :meth:`encode` takes for one picture, and its caption.
+
+        In place of one caption there may be a list of them; ``captions`` (B) says how many.
+        """
+        inputs = [picture for picture, _ in samples]
+        captions = [[text] if isinstance(text, str) else text for _, text in samples]
+        return {
+            "inputs": torch.stack(inputs),
+            "tokens": self.tokenize_all([text for texts in captions for text in texts]),
+            "captions": torch.tensor([len(texts) for texts in captions]),
+        }
 
     def loss(self, batch):
         """The sum of the :meth:`terms`."""
@@ -160,19 +168,26 @@ class Captioner(SavedModel):
 
     def terms(self, batch):
         """What training makes small, each a mean: here one term, :meth:`word_loss`."""
-        memory = self.encode(batch["inputs"])
-        return self.word_loss(memory, batch["tokens"])[None]
+        memory = self.encode(batch["inputs"])  # a picture is encoded once for all its captions
+        return self.word_loss(memory, batch["tokens"], batch.get("captions"))[None]
 
     def counts(self, batch):
         """Over how much each of the :meth:`terms` is a mean: here over how many words."""
         return (next_words(batch["tokens"]) != PAD).sum()[None]
 
-    def word_loss(self, memory, tokens):
-        """Mean cross-entropy of the next word.
+    def word_loss(self, memory, tokens, captions=None):
+        """Mean cross-entropy of the next word. ``captions`` (B) are the captions a picture has.
 
         A word outside the vocabulary is read, but never to be written.
         """
-        logits = self.decode(memory, tokens[:, :-1])  # (B, T, V)
+        cache = None
+        if captions is not None:
+            counts = set(captions.tolist())
+            if len(counts) > 1:
+                memory = memory.repeat_interleave(captions.to(memory.device), 0)
+            elif counts != {1}:
+                cache = {}  # with a cache, rows of a picture share its keys and values
+        logits = self.decode(memory, tokens[:, :-1], cache=cache)  # (B, T, V)
         targets = next_words(tokens)  # (B, T)
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
 

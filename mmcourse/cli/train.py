@@ -12,6 +12,7 @@ EXAMPLES = """  mmcourse train --config small --out runs/small
 CONFIGS = ("small", "shipped")  # of mmcourse.recipes.scenes
 CHANGES = (
     "steps",
+    "passes",
     "batch_size",
     "learning_rate",
     "accumulate",
@@ -69,10 +70,15 @@ def add_photograph_arguments(parser):
 
 
 def add_schedule(parser):
-    numbers = {"steps": above_zero, "batch-size": above_zero, "learning-rate": positive}
-    for name, kind in numbers.items():
+    numbers = {
+        "steps": (above_zero, ""),
+        "passes": (positive, "; over photographs, in place of steps"),
+        "batch-size": (above_zero, "; scenes, or photographs with all their captions"),
+        "learning-rate": (positive, ""),
+    }
+    for name, (kind, more) in numbers.items():
         parser.add_argument(
-            f"--{name}", type=kind, default=argparse.SUPPRESS, help="instead of the recipe's"
+            f"--{name}", type=kind, default=argparse.SUPPRESS, help=f"instead of the recipe's{more}"
         )
     parser.add_argument(
         "--accumulate",
@@ -109,11 +115,30 @@ def run(options):
         rows = train_on_photographs(options, changes)
     say = PartialState().print  # once, however many processes there are
     say(", ".join(f"{name} {number:.3g}" for name, number in rows[-1].items()))
+    say_kept(rows, options, say)
     say(f"try it: mmcourse caption PICTURE --model {options.out}")
+
+
+def say_kept(rows, options, say):
+    """Of photographs, say which step the model is of, and whether the run ended early."""
+    if options.data == "scenes":
+        return
+    from mmcourse.recipes.photographs import BEST
+    from mmcourse.training import best_row
+
+    best = best_row(rows, BEST)
+    if best:
+        say(
+            f"kept: step {best['step']} of {rows[-1]['step']}, the best on the validation split "
+            f"({BEST} {best[BEST]:.3f})"
+        )
 
 
 def train_on_scenes(options, changes):
     from mmcourse.recipes import scenes
+
+    if "passes" in changes:
+        raise ValueError("--passes is for photographs; scenes are endless: give --steps")
 
     return scenes.train(options.config, options.out, resume=options.resume, **changes)
 

@@ -6,7 +6,7 @@ Encoders are in ``encoders``, features in ``features``, the model in ``captioner
 
 from mmcourse.photographs.captioner import PhotographCaptioner
 from mmcourse.photographs.encoders import ENCODERS, PretrainedEncoder, load_encoder
-from mmcourse.photographs.features import FeatureCache, Pairs, inputs_of
+from mmcourse.photographs.features import FeatureCache, Pairs, Photographs, inputs_of
 from mmcourse.photographs.scoring import evaluate
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "FeatureCache",
     "Pairs",
     "PhotographCaptioner",
+    "Photographs",
     "PretrainedEncoder",
     "evaluate",
     "inputs_of",

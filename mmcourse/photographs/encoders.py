@@ -108,8 +108,9 @@ def load_encoder(name):
     """``efficientnet-lite0``, or a vision model of ``transformers``.
 
     That is given by its folder, or by owner/name on the Hugging Face hub.
-    Raises ValueError for an unknown name (with the nearest known ones), without the packages, and
-    when files cannot be had (with what to fetch and where to put it).
+    Raises ValueError for an unknown name (with the nearest known ones), without the packages, when
+    files cannot be had (with what to fetch and where to put it), and for a model that says something
+    else of the same picture each time.
     """
     try:
         if name == "efficientnet-lite0":
@@ -128,7 +129,7 @@ def load_encoder(name):
         )
     try:
         with _silence():
-            return _from_transformers(name)
+            encoder = _from_transformers(name)
     except Exception as error:  # those of several libraries
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         advice = f"expected {FILES} in this folder"
@@ -139,6 +140,8 @@ def load_encoder(name):
                 f"or check the name, {_nearest(name)}"
             )
         raise ValueError(f"cannot load the encoder {str(name)!r} ({reason}): {advice}") from error
+    encoder.check_repeatable()
+    return encoder
 
 
 def _nearest(name):
@@ -180,9 +183,7 @@ def _from_transformers(name):
         backend="pil",  # whatever else is installed: the same numbers on every computer
     )
     network = AutoModel.from_pretrained(name, dtype=torch.float32, local_files_only=offline)
-    encoder = ProcessedEncoder(getattr(network, "vision_model", network), processor)
-    encoder.check_repeatable()
-    return encoder
+    return ProcessedEncoder(getattr(network, "vision_model", network), processor)
 
 
 def _lite0():

@@ -4,6 +4,7 @@ Shapes: N cells of the grid, C numbers that the encoder has for each.
 """
 
 import hashlib
+import time
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from mmcourse.training import write_whole
 
 NAMES_SHOWN = 20  # of pictures that cannot be read
 REASONS_SHOWN = 5
-SHARD = 128  # photographs in one file of features: so many are computed again after a kill
+SHARD = 128  # photographs in one file of features at most
+WRITE_SECONDS = 60  # a file is written after so long: no kill costs more
 
 
 class FeatureCache:
@@ -62,7 +64,7 @@ class FeatureCache:
 
     @torch.no_grad()
     def fill(self, photographs, batch_size=32):
-        """Compute what is missing, 128 photographs a file.
+        """Compute what is missing, 128 photographs a file, or as many as a minute allows.
 
         Gives those that cannot be read, as a dict with the reason. Whoever is stopped goes on after
         the last whole file. Raises OSError when the folder cannot be written, and ValueError for an
@@ -74,16 +76,18 @@ class FeatureCache:
         if missing:
             self.encoder.eval()
             self.encoder.check_repeatable(self.device)
+        features = {}
+        written_at = time.monotonic()
         with tqdm(total=len(missing), unit=" photographs", disable=None) as bar:
-            for start in range(0, len(missing), SHARD):
-                shard = missing[start : start + SHARD]
-                features = {}
-                for first in range(0, len(shard), batch_size):
-                    batch = shard[first : first + batch_size]
-                    features |= self._features(batch, unreadable)
-                    bar.update(len(batch))
-                if features:
+            for batch in _batches(missing, batch_size):
+                features |= self._features(batch, unreadable)
+                bar.update(len(batch))
+                is_late = time.monotonic() - written_at >= WRITE_SECONDS
+                if len(features) >= SHARD or is_late:
                     self._write(features)
+                    features = {}
+                    written_at = time.monotonic()
+        self._write(features)
         return unreadable
 
     def _features(self, batch, unreadable):
@@ -108,6 +112,8 @@ class FeatureCache:
         }
 
     def _write(self, features):
+        if not features:
+            return
         name = f"{self.encoder.fingerprint} {min(features)}"
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         shard = self.folder / f"features-{digest}.safetensors"
@@ -135,6 +141,14 @@ def _readable(photographs, to_input, unreadable):
             yield photograph, to_input(photograph)
         except (OSError, ValueError) as error:
             unreadable[photograph] = str(error)
+
+
+def _batches(photographs, batch_size):
+    """Lists of at most so many, none across the border of two files."""
+    for start in range(0, len(photographs), SHARD):
+        of_file = photographs[start : start + SHARD]
+        for first in range(0, len(of_file), batch_size):
+            yield of_file[first : first + batch_size]
 
 
 def _prepared(captioner, photograph):
@@ -205,3 +219,21 @@ class Pairs:
     def __getitem__(self, index):
         photograph, text = self.pairs[index]
         return self.to_input(photograph), text
+
+
+class Photographs:
+    """The samples of training by photograph: its input, and all its captions.
+
+    Otherwise as :class:`Pairs`. The captioner sees each photograph once a step for all of them.
+    """
+
+    def __init__(self, photographs, to_input):
+        self.photographs = list(photographs)
+        self.to_input = to_input
+
+    def __len__(self):
+        return len(self.photographs)
+
+    def __getitem__(self, index):
+        photograph = self.photographs[index]
+        return self.to_input(photograph), list(photograph.captions)

@@ -19,5 +19,5 @@ def training_config(settings, changes):
     restarts = settings.get("restarts", ())
     settings["restarts"] = tuple(step for step in restarts if step < steps)
     settings["warmup"] = min(200, steps // 20)
-    settings["evaluate_every"] = 1000
+    settings.setdefault("evaluate_every", 1000)
     return TrainingConfig(**settings)

@@ -1,12 +1,18 @@
-"""The captioners of photographs: ``photographs`` trains a decoder, ``fine-tune`` both parts."""
+"""The captioners of photographs: ``photographs`` trains a decoder, ``fine-tune`` both parts.
 
+The length of a run is given in passes over the photographs. A step takes all captions of a few
+photographs, which are seen once for all of them. The model that is kept is the one with the best
+captions of the validation split, and when these no longer get better the run ends.
+"""
+
+import math
 from pathlib import Path
 
 import torch
 
 from mmcourse import training
 from mmcourse.data.captioned import load_photographs, vocabulary
-from mmcourse.photographs import Pairs, PhotographCaptioner, evaluate, inputs_of
+from mmcourse.photographs import PhotographCaptioner, Photographs, evaluate, inputs_of
 from mmcourse.recipes import training_config
 
 MODEL = {
@@ -15,18 +21,41 @@ MODEL = {
 }
 TRAINING = {
     "photographs": {
-        "steps": 7000,
-        "batch_size": 64,
+        "passes": 20,
+        "batch_size": 13,  # photographs, so about 64 captions
         "learning_rate": 5e-4,
         "weight_decay": 0.05,
     },
     "fine-tune": {
-        "steps": 7000,
-        "batch_size": 32,
+        "passes": 15,
+        "batch_size": 13,
         "learning_rate": 5e-5,
         "weight_decay": 0.05,
     },
 }
+BEST = "CIDEr-D"  # what of the validation split says which model is kept
+PATIENCE = 6  # evaluations that were no better, after which a run ends
+JUDGED = 500  # photographs of the validation split at most, which take seconds
+BETWEEN = 50  # steps at least between two evaluations, which come after whole passes
+
+
+def plan(setting, count, changes, is_judged=True):
+    """The configuration of a run on ``count`` photographs, by a key of ``TRAINING``.
+
+    ``changes`` replace its settings: ``passes`` over the photographs, or ``steps`` in their place.
+    Raises ValueError for both. Without photographs to judge by, the last model is kept.
+    """
+    if "passes" in changes and "steps" in changes:
+        raise ValueError("passes and steps both say how long a run is: give one of them")
+    settings = TRAINING[setting] | changes
+    passes = settings.pop("passes", None)
+    a_pass = math.ceil(count / settings["batch_size"])  # steps
+    if "steps" not in settings:
+        settings["steps"] = max(1, math.ceil(passes * count / settings["batch_size"]))
+    settings.setdefault("evaluate_every", a_pass * math.ceil(BETWEEN / a_pass))
+    if is_judged:
+        settings |= {"keep_best": BEST, "patience": PATIENCE}
+    return training_config(settings, {})
 
 
 def features_folder(root):
@@ -90,26 +119,28 @@ def train(
         min_count: a word that comes less often in the training captions is unknown.
         report: gets lines for the user, as on pictures that cannot be read.
         resume: as in :func:`mmcourse.training.train`.
-        changes: replace numbers of the recipe's configuration.
+        changes: replace numbers of the recipe's configuration, see :func:`plan`.
     """
-    config = training_config(TRAINING[setting], changes)
+    config = plan(setting, len(photographs["train"]), changes, bool(photographs["val"]))
     words = vocabulary(photographs["train"], min_count)
     torch.manual_seed(config.seed)
     with training.memory_advice(config):
         model = PhotographCaptioner(words, encoder, **MODEL[setting])
         inputs, photographs = prepare(model, photographs, features, config.batch_size, report)
 
+    judged = photographs["val"][:JUDGED]
+
     def judge(model):
-        return evaluate(model, photographs["val"], inputs)[0]
+        return evaluate(model, judged, inputs)[0]
 
     return training.train(
         model,
-        Pairs(photographs["train"], inputs),
+        Photographs(photographs["train"], inputs),
         PhotographCaptioner.terms,
         config,
         folder,
         collate=model.collate,
         count=model.counts,
         resume=resume,
-        evaluate=judge if photographs["val"] else None,
+        evaluate=judge if judged else None,
     )

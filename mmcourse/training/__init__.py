@@ -14,6 +14,7 @@ of dropout, which are seeded with the number of the piece too (so two processes 
 ``accumulate=2`` in one), and layers that mix samples, such as batch normalisation.
 """
 
+from mmcourse.training.best import best_row
 from mmcourse.training.checkpoint import CHECKPOINT
 from mmcourse.training.distributed import cut
 from mmcourse.training.folder import LOG, read_log, write_whole
@@ -30,6 +31,7 @@ __all__ = [
     "CHECKPOINT",
     "LOG",
     "TrainingConfig",
+    "best_row",
     "cut",
     "learning_rate_at",
     "memory_advice",

@@ -1,9 +1,10 @@
 """The checkpoint: everything that the next step depends on, in one file.
 
 ``checkpoint.safetensors`` holds the weights (``model.NAME``), AdamW's moments
-(``optimizer.INDEX.NAME``), and the loss and the gradient norm of each step (``history``). Its
-metadata has the **facts**, which are the number of steps done and everything that must be the same
-for the run to go on, and a checksum of the whole file.
+(``optimizer.INDEX.NAME``), and the loss and the gradient norm of each step (``history``); where
+the best model is kept, its weights too (``best.NAME``). Its metadata has the **facts**, which are
+the number of steps done and everything that must be the same for the run to go on, and a checksum
+of the whole file.
 """
 
 import hashlib
@@ -24,7 +25,10 @@ from mmcourse.weights import WEIGHTS, SavedModel
 CHECKPOINT = "checkpoint.safetensors"
 
 #: Facts that may differ from those of a checkpoint.
-FREE = {"step", "accumulate", "log_every", "evaluate_every", "save_every", "workers"}
+FREE = {
+    *("step", "accumulate", "log_every", "evaluate_every", "save_every"),
+    *("keep_best", "patience", "workers"),
+}
 
 #: What AdamW keeps for each parameter.
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -73,9 +77,11 @@ def model_settings(model):
     return {name: value for name, value in settings.items() if name not in SAVED_WITH}
 
 
-def save(folder, model, optimizer, history, facts):
-    """Write the checkpoint, and what ``from_pretrained(folder)`` reads."""
+def save(folder, model, optimizer, history, facts, best=None):
+    """Write the checkpoint; ``best`` has the tensors of the best model so far, if it is kept."""
     tensors = {"history": history}
+    for name, tensor in (best or {}).items():
+        tensors[f"best.{name}"] = tensor
     for name, tensor in model.state_dict().items():
         tensors[f"model.{name}"] = tensor
     for index, moments in optimizer.state_dict()["state"].items():
@@ -85,15 +91,15 @@ def save(folder, model, optimizer, history, facts):
         tensors[name] = tensor.detach().cpu().clone().contiguous()  # tied weights share no memory
     metadata = {"facts": json.dumps(facts), "checksum": BLANK}
     write_whole(folder / CHECKPOINT, seal(safetensors.torch.save(tensors, metadata)))
-    if hasattr(model, "save_pretrained"):
-        export(folder, model)
 
 
 def export(folder, model):
-    """Write what ``model.save_pretrained`` writes, each file whole or not at all.
+    """Write what ``from_pretrained(folder)`` reads, if the model has that: whole or not at all.
 
     A model of the course takes care of that itself, and of its files fitting one another.
     """
+    if not hasattr(model, "save_pretrained"):
+        return
     if isinstance(model, SavedModel):
         try:
             model.save_pretrained(folder)
@@ -127,10 +133,11 @@ def is_sealed(data):
 
 
 def restore(folder, model, optimizer, facts):
-    """Load the checkpoint into model and optimiser; return the number of steps done, and history.
+    """Load the checkpoint into model and optimiser.
 
-    Raises FileNotFoundError when there is none, and ValueError when it is damaged or of another
-    configuration. Nothing is loaded then.
+    Returns the number of steps done, the history, and the tensors of the best model, or None.
+    Raises FileNotFoundError when there is no checkpoint, and ValueError when it is damaged or of
+    another configuration. Nothing is loaded then.
     """
     saved, tensors = read_checkpoint(folder)
     for name in sorted((facts.keys() | saved.keys()) - FREE):
@@ -151,8 +158,12 @@ def restore(folder, model, optimizer, facts):
             _, index, name = key.split(".")
             moments.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
-    model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
-    return saved["step"], tensors["history"]
+    names = list(model.state_dict())
+    model.load_state_dict({name: tensors[f"model.{name}"] for name in names})
+    best = None
+    if any(key.startswith("best.") for key in tensors):
+        best = {name: tensors[f"best.{name}"] for name in names}
+    return saved["step"], tensors["history"], best
 
 
 def read_checkpoint(folder):
@@ -187,9 +198,12 @@ def problem_of(step, tensors, model, optimizer, steps):
     """What is wrong with the number of steps or with a tensor, in words; None if nothing is."""
     if type(step) is not int or not 0 <= step <= steps:
         return f"{step!r} steps are done there, expected a whole number from 0 to {steps}"
+    has_best = any(name.startswith("best.") for name in tensors)
     expected = {"history": torch.zeros(steps, 2)}
     for name, tensor in model.state_dict().items():
         expected[f"model.{name}"] = tensor
+        if has_best:
+            expected[f"best.{name}"] = tensor
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, parameter in enumerate(parameters):
         names = [f"optimizer.{index}.{name}" for name in MOMENTS]

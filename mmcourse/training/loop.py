@@ -39,6 +39,9 @@ def train(
         resume: True goes on from the checkpoint, False starts fresh, None goes on if there is one.
             The number of processes may be another one than before.
 
+    With ``config.keep_best`` the run ends with the model of its best evaluation, and with
+    ``config.patience`` it ends early; :func:`~mmcourse.training.best_row` says which that was.
+
     A run saves every ``config.save_every`` steps and every 100 seconds; it may be started outside
     the main thread.
 
@@ -55,6 +58,8 @@ def train(
     run = Run(model, config, Path(folder), accelerator, evaluate)
     with memory_advice(config), run.open(resume) as first, Interrupt() as interrupt:
         for step, batch in enumerate(pieces.of_steps(first), first):
+            if run.is_enough:
+                break
             run.set_learning_rate(learning_rate_at(step, config))
             value = torch.zeros((), device=accelerator.device)
             for piece, samples, share in batch:
@@ -69,7 +74,7 @@ def train(
             run.optimizer.step()
             run.optimizer.zero_grad()
             run.end_step(step, value, norm, *wishes)
-    return run.end()
+        return run.end()
 
 
 def seed_random_numbers(seed, step, piece, device):

@@ -9,7 +9,8 @@ from accelerate.utils import broadcast, broadcast_object_list
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from mmcourse.training.checkpoint import CHECKPOINT, facts_of, restore, save
+from mmcourse.training.best import best_row, is_exhausted
+from mmcourse.training.checkpoint import CHECKPOINT, export, facts_of, restore, save
 from mmcourse.training.folder import locked, read_log, write_log
 from mmcourse.training.schedule import learning_rate_at, parameter_groups
 
@@ -24,7 +25,8 @@ class Run:
     """A run of :func:`~mmcourse.training.train`: its optimiser, its losses so far, and its folder.
 
     ``history`` (steps, 2) has the loss and the gradient norm of each step; ``rows`` are those of
-    the log.
+    the log. ``best`` has the tensors of the best model so far, where ``config.keep_best`` asks for
+    one; ``is_enough`` says that there was no better one for long.
     """
 
     def __init__(self, model, config, folder, accelerator, evaluate=None):
@@ -41,6 +43,8 @@ class Run:
         self.facts = facts_of(model, config)
         self.history = torch.zeros(config.steps, 2)
         self.rows = []
+        self.best = None
+        self.is_enough = False
 
     @contextmanager
     def open(self, resume):
@@ -57,11 +61,15 @@ class Run:
             resume = (self.folder / CHECKPOINT).exists()
         self.first = 0
         if resume:
-            self.first, self.history = restore(self.folder, self.model, self.optimizer, self.facts)
+            self.first, self.history, self.best = restore(
+                self.folder, self.model, self.optimizer, self.facts
+            )
             self.rows = [row for row in read_log(self.folder) if row["step"] <= self.first]
+            self.is_enough = is_exhausted(self.rows, self.config.keep_best, self.config.patience)
         self.check_agreement()
         if not resume:
             self.save(0)  # a full disk shows now, not in an hour
+            self.export()
         self.history = self.history.to(self.accelerator.device)
         self.model.train()
         self.saved_at = time.monotonic()
@@ -115,8 +123,11 @@ class Run:
             self.check_finite()
         if logging:
             self.log(done, evaluating)
-        if saving:
+        is_best = evaluating and self.is_best(done)
+        if saving or is_best or self.is_enough:
             self.save(done)
+        if is_best or (saving and not self.config.keep_best):
+            self.export()
         if stopping and done < self.config.steps:
             raise KeyboardInterrupt(
                 f"stopped after step {done} of {self.config.steps}; the checkpoint in "
@@ -150,22 +161,58 @@ class Run:
             with torch.no_grad():
                 row |= numbers_of(self.evaluate(self.model.eval()))
             self.model.train()
+            if self.config.keep_best and self.config.keep_best not in row:
+                raise ValueError(
+                    f"keep_best must name a number that evaluate returns, one of {list(row)}, got "
+                    f"{self.config.keep_best!r}"
+                )
         write_log(self.folder, self.rows)
         for name, number in row.items():
             self.board.add_scalar(name, number, done)
         self.bar.set_postfix(loss=loss)
 
+    def is_best(self, done):
+        """Whether the evaluation after ``done`` steps is the best; its tensors are kept then.
+
+        Process 0 has the evaluations, and tells the others what follows from them.
+        """
+        name = self.config.keep_best
+        if not name:
+            return False
+        found = None
+        if self.is_main:
+            best = best_row(self.rows, name)
+            is_best = best is not None and best["step"] == done
+            found = is_best, is_exhausted(self.rows, name, self.config.patience)
+        is_best, self.is_enough = broadcast_object_list([found])[0]
+        if is_best:
+            self.best = copy_of(self.model)
+        return is_best
+
     def save(self, done):
         """Write the checkpoint after ``done`` steps, once, however many processes there are."""
         if self.is_main:
             facts = self.facts | {"step": done}
-            save(self.folder, self.model, self.optimizer, self.history, facts)
+            save(self.folder, self.model, self.optimizer, self.history, facts, self.best)
         self.saved_at = time.monotonic()
 
+    def export(self):
+        """Write the model as it is into the folder, to be loaded; process 0 does."""
+        if self.is_main:
+            export(self.folder, self.model)
+
     def end(self):
-        """Put the model into evaluation mode; return the log."""
+        """Put the model into evaluation mode, the best one if that was kept; return the log."""
         self.model.eval()
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+            self.export()
         return broadcast_object_list([self.rows])[0]  # that of process 0, which wrote it
+
+
+def copy_of(model):
+    """The tensors of a model in a dict, as they are now."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 def numbers_of(scores):

@@ -10,7 +10,7 @@ from torch import nn
 
 WHOLE_NUMBERS = (
     *("steps", "batch_size", "warmup", "accumulate", "seed"),
-    *("log_every", "evaluate_every", "save_every", "workers"),
+    *("log_every", "evaluate_every", "save_every", "patience", "workers"),
 )
 
 
@@ -23,7 +23,11 @@ class TrainingConfig:
     ``accumulate`` pieces each. At each of the steps ``restarts`` the rate starts again, from half
     of where it started before. ``mixed_precision`` is ``"no"`` or ``"bf16"``. ``log_every``,
     ``evaluate_every`` and ``save_every`` are in steps; the last step is always logged, evaluated
-    and saved, and 0 means only that one. A run also saves every 100 seconds. ``workers`` prepare
+    and saved, and 0 means only that one. A run also saves every 100 seconds.
+
+    ``keep_best`` names one of the numbers of the evaluation. Then the model that is saved and that
+    the run ends with is that of the evaluation with the highest one, the first of equals; and after
+    ``patience`` evaluations that were no better the run stops, unless that is 0. ``workers`` prepare
     samples, in each process. Numbers of NumPy and PyTorch become Python's, since a checkpoint
     cannot hold others.
 
@@ -43,6 +47,8 @@ class TrainingConfig:
     log_every: int = 50
     evaluate_every: int = 0
     save_every: int = 500
+    keep_best: str = ""
+    patience: int = 0
     workers: int = 0
 
     def __post_init__(self):
@@ -54,6 +60,11 @@ class TrainingConfig:
         for name in ("steps", "batch_size", "learning_rate", "clip", "accumulate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.patience < 0 or (self.patience and not self.keep_best):
+            raise ValueError(
+                "patience counts evaluations without a better keep_best, so it needs keep_best and "
+                f"is 0 or more, got {self.patience} with keep_best {self.keep_best!r}"
+            )
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must lie between 0 and 2**32 - 1, got {self.seed}")
         if not 0 <= self.warmup < min([*self.restarts, self.steps]):

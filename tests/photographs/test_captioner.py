@@ -12,7 +12,14 @@ from safetensors.torch import load_file, save_file
 
 from mmcourse.captioning import END, PAD, START, UNKNOWN, SceneCaptioner
 from mmcourse.hub import load
-from mmcourse.photographs import Pairs, PhotographCaptioner, PretrainedEncoder, evaluate, inputs_of
+from mmcourse.photographs import (
+    Pairs,
+    PhotographCaptioner,
+    Photographs,
+    PretrainedEncoder,
+    evaluate,
+    inputs_of,
+)
 from mmcourse.weights import new_name
 from tests.photographs.helpers import tiny
 
@@ -89,6 +96,36 @@ def test_batches(some, vit):
     assert all(row[0] == START and row[-1] == END for row in rows)
     words = [[captioner.words[number] for number in row[1:-1]] for row in rows]
     assert " ".join(words[0]) == some[0].captions[0] and words[1][-1] == "<unknown>"
+
+
+@pytest.mark.parametrize("counts", [(5, 5, 5), (1, 1), (2, 2), (5, 3, 1), (4,)])
+def test_a_picture_is_encoded_once_for_all_its_captions(some, vit, counts):
+    """The loss and its gradients are those of pairs of the picture and one caption."""
+    captioner = tiny(some, vit, encoder_layers=1)
+    encoded = []
+    captioner.encoder.register_forward_hook(lambda _, given, __: encoded.append(len(given[0])))
+    samples = [
+        (torch.randn(16, 24), list(one.captions[:count]))
+        for one, count in zip(some, counts, strict=False)
+    ]
+    pairs = [(grid, text) for grid, texts in samples for text in texts]
+    gradients = []
+    for batch in (captioner.collate(samples), captioner.collate(pairs)):
+        captioner.zero_grad()
+        captioner.loss(batch).backward()
+        gradients.append({name: p.grad for name, p in captioner.named_parameters()})
+    assert encoded == [len(counts), sum(counts)]
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+    assert captioner.counts(captioner.collate(samples)) == captioner.counts(
+        captioner.collate(pairs)
+    )
+
+
+def test_a_sample_of_a_photograph_has_all_its_captions(some):
+    samples = Photographs(some, lambda one: torch.full((16, 24), float(one.path.stem)))
+    assert len(samples) == 6
+    grid, texts = samples[4]
+    assert grid.max() == 4 and texts == list(some[4].captions)
 
 
 def test_long_captions_are_cut(some, vit):

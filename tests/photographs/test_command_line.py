@@ -103,12 +103,69 @@ def test_the_settings_reach_the_run(tmp_path, arguments, monkeypatch):
         5e-4,
         0.05,
     )
-    assert len(pairs) == 20 and folder == str(tmp_path / "run") and not model.fine_tune
+    assert (
+        len(pairs) == 4
+        and len(pairs[0][1]) == 5
+        and folder == str(tmp_path / "run")
+        and not model.fine_tune
+    )
     assert "3" in model.words and "4" not in model.words, "the words are those of training"
     assert set(named["evaluate"](model.eval())) == {"BLEU-4", "ROUGE-L", "CIDEr-D"}
     cli.main(["train", *arguments, "--fine-tune", "--min-count", "12"])
     (model, _, _, config, _), _ = seen[1]
+    assert (config.keep_best, config.patience) == ("CIDEr-D", recipe.PATIENCE)
     assert config.learning_rate == 5e-5 and model.fine_tune and model.words[4:] == ["a", "dog"]
+
+
+@pytest.mark.parametrize(
+    "count, changes, steps, every",
+    [
+        (750, {}, 1154, 58),  # 20 passes; one is 57.7 steps
+        (750, {"passes": 3}, 174, 58),
+        (750, {"passes": 0.5}, 29, 58),
+        (750, {"batch_size": 750, "passes": 120}, 120, 50),
+        (6000, {}, 9231, 462),
+        (16, {}, 25, 50),
+        (16, {"passes": 100}, 124, 50),
+        (60, {"steps": 7}, 7, 50),
+        (1, {"passes": 0.001}, 1, 50),
+    ],
+)
+def test_a_run_is_so_many_passes_long(count, changes, steps, every):
+    config = recipe.plan("photographs", count, changes)
+    assert (config.steps, config.evaluate_every) == (steps, every)
+    assert (config.keep_best, config.patience) == ("CIDEr-D", recipe.PATIENCE)
+    assert config.warmup == min(200, steps // 20)
+    assert not recipe.plan("photographs", count, changes, is_judged=False).keep_best
+
+
+def test_passes_and_steps_are_not_given_both(arguments, capsys):
+    assert cli.main(["train", *arguments, "--passes", "2"]) == 2
+    assert "passes and steps both say how long a run is" in capsys.readouterr().err
+    assert cli.main(["train", "--passes", "2", "--out", "x"]) == 2
+    assert "--passes is for photographs" in capsys.readouterr().err
+
+
+def test_the_best_model_is_kept_and_said(tmp_path, arguments, monkeypatch, capsys):
+    """Four evaluations, of which the second is the best, and patience for two that are no better."""
+    scores = iter([0.1, 0.4, 0.3, 0.2, 0.9])
+    judged = []
+
+    def judge(model, photographs, inputs):
+        judged.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return {"CIDEr-D": next(scores)}, []
+
+    monkeypatch.setattr(recipe, "evaluate", judge)
+    monkeypatch.setattr(recipe, "BETWEEN", 1)
+    monkeypatch.setattr(recipe, "PATIENCE", 2)
+    at = arguments.index("--steps")
+    passes = [*arguments[:at], "--passes", "5", *arguments[at + 2 :]]
+    assert cli.main(["train", *passes]) == 0
+    said = capsys.readouterr().out
+    assert "kept: step 4 of 8, the best on the validation split (CIDEr-D 0.400)" in said
+    assert [row["step"] for row in read_log(tmp_path / "run") if "CIDEr-D" in row] == [2, 4, 6, 8]
+    kept = load(tmp_path / "run").state_dict()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in judged[1].items())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from mmcourse.photographs import ENCODERS, PretrainedEncoder, load_encoder
 from tests.photographs.helpers import FAMILIES, PATCHES, SQUARE, save_model
 
 
-
 def photograph(height, width, seed=1):
     """A picture that is no square, smooth enough to be resized alike."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -96,7 +95,10 @@ def test_a_processor_that_keeps_the_form_is_given_a_square(tmp_path):
     "changes, said",
     [
         ({"do_resize": False}, "makes pictures of several sizes, .*: expected one. Give it a size"),
-        ({"size": {"height": 24, "width": 32}}, r"of the shape \(3, 24, 32\): expected \(3, S, S\)"),
+        (
+            {"size": {"height": 24, "width": 32}},
+            r"of the shape \(3, 24, 32\): expected \(3, S, S\)",
+        ),
     ],
 )
 def test_a_processor_whose_pictures_are_no_squares_of_one_size(tmp_path, changes, said):

@@ -1329,8 +1329,8 @@ axes.set(yticks=[], xlabel="new minus old, fact precision: 60 ideas that change 
 # ```{exercise-start} Clipping
 # :label: ex-evaluation-clipping
 # ```
-# *Easy, 5 minutes.* The hypothesis is *the the the the*, the references are *the cat is on the mat* and *a cat sat*. Compute $p_1$ of {eq}`eq-evaluation-precision` with and without the
-# minimum, and BLEU-1 of {eq}`eq-evaluation-bleu`, on paper. Which reference gives $r$? Check it with `bleu`.
+# *Easy, 5 minutes.* The hypothesis is *the the the the*, the references are *the cat is on the mat* and *a cat sat*. Compute $p_1$ of {eq}`eq-evaluation-precision` with its
+# minimum, and without: then each word of the hypothesis that stands in some reference counts, however often. And compute BLEU-1 of {eq}`eq-evaluation-bleu`, on paper. Which reference gives $r$? Check it with `bleu`.
 # ```{exercise-end}
 # ```
 

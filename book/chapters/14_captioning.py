@@ -241,7 +241,7 @@ assert np.allclose(bayes(product / prior), truth)
 #
 # ## By hand, on three words
 #
-# The vocabulary is `<end>`, *a*, *dog*, so $V = 3$. The network gives three logits at each place. We choose them so
+# The vocabulary is `<end>`, *a*, *dog*, so $V = 3$. The network gives three **logits** at each place, the scores from which softmax makes probabilities. We choose them so
 # that their exponentials are whole numbers:
 #
 # | place | exponentials of `<end>`, a, dog | must come out | probability |

@@ -131,7 +131,7 @@ for text in drawn:
 # | $x$ | the picture, here its $N$ grid tokens | $N \times D$ |
 # | $y_t$, $v$ | a word of the vocabulary | a number below $V$ |
 # | $T$ | words of the sentence, the end included | at most the model's limit |
-# | $P(v \mid y_{<t}, x)$ | softmax of the decoder's logits | $V$ numbers, one in sum |
+# | $P(v \mid y_{<t}, x)$ | softmax of the decoder's logits, its scores of all words | $V$ numbers, one in sum |
 #
 # Why not try all sentences? Count them.
 
@@ -343,7 +343,7 @@ glue("decoding_gap", float(gap), display=False)
 
 # %% [markdown]
 # The logits differ by at most {glue:text}`decoding_gap:.1e`, and where two choices are nearly equal
-# a sentence may differ. They have no row of greedy's either. Where a sentence differs here, ours is no less probable: that is the last column.
+# a sentence may differ. Beam search of `transformers` has no row that follows greedy's path, either. Where a sentence differs here, ours is no less probable: that is the last column.
 #
 # ## Length
 #

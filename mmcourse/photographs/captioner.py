@@ -69,7 +69,7 @@ class PhotographCaptioner(Captioner):
         return self
 
     def view(self, picture):
-        """As in :class:`~mmcourse.captioning.Captioner`: an encoder may not see a picture's edges."""
+        """As in :class:`~mmcourse.captioning.Captioner`; an encoder may not see the edges."""
         return self.pretrained.view(picture)
 
     def prepare(self, pictures):

@@ -109,8 +109,8 @@ def load_encoder(name):
 
     That is given by its folder, or by owner/name on the Hugging Face hub.
     Raises ValueError for an unknown name (with the nearest known ones), without the packages, when
-    files cannot be had (with what to fetch and where to put it), and for a model that says something
-    else of the same picture each time.
+    files cannot be had (with what to fetch and where to put it), and for a model that says
+    something else of the same picture each time.
     """
     try:
         if name == "efficientnet-lite0":

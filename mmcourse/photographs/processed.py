@@ -1,7 +1,7 @@
 """Vision models of ``transformers``, each behind its own image processor, whatever that does.
 
-Shapes: B batch, S side of a picture in pixels, P patches, K numbers of a patch, N cells of the grid,
-C numbers that the encoder has for each.
+Shapes: B batch, S side of a picture in pixels, P patches, K numbers of a patch, N cells of the
+grid, C numbers that the encoder has for each.
 """
 
 import json
@@ -90,7 +90,7 @@ class ProcessedEncoder(PretrainedEncoder):
         return np.clip(pixels.numpy(), 0, 255).round().astype(np.uint8).transpose(1, 2, 0)
 
     def prepare(self, picture):
-        """A picture (path, PIL picture or array) as the network wants it: (3, S, S), or (1, P, K)."""
+        """A picture (path, PIL picture or array) for the network: (3, S, S), or (1, P, K)."""
         pixels = self.process(picture, self.square)["pixel_values"].float()
         return pixels if self.is_patched else pixels[0]
 

@@ -10,7 +10,7 @@ def best_row(rows, name):
 
 
 def is_exhausted(rows, name, patience):
-    """Whether the last ``patience`` evaluations were no better than one before; never if it is 0."""
+    """Whether the last ``patience`` evaluations were no better than before; never if it is 0."""
     if not patience:
         return False
     steps = [row["step"] for row in rows if name in row]

@@ -2,7 +2,7 @@
 import linecache
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 
@@ -11,12 +11,15 @@ SEED = 0  # of the hidden tests' numbers
 LIBRARIES = {"numpy"}  # that your functions may call, beside Python's own modules
 MAY_USE = "Python's own modules and NumPy"
 FORBIDDEN = set()  # functions of a library that is allowed otherwise
+FORBIDDEN_STEPS = set()  # what these are made of
 SHOWING = {"IPython", "ipykernel", "google"}  # what print and display run in a notebook
 POWERFUL = {"cupy", "jax", "keras", "mmcourse", "mxnet", "numba", "paddle", "pandas", "scipy",
             "sklearn", "tensorflow", "torch", "transformers"}  # may not even be called by others
 UNSEEN = {"_ctypes", "_posixsubprocess", "_thread", "concurrent", "ctypes", "multiprocessing",
           "subprocess"}  # would run what nobody watches
 UNSEEN_FUNCTIONS = {"execv", "execve", "fork", "posix_spawn", "setprofile", "settrace", "system"}
+SWITCHES = {"DisableTorchFunction", "DisableTorchFunctionSubclass", "_DisableTorchDispatch",
+            "_DisablePythonDispatcher", "_disable_current_modes"}  # nobody watches behind these
 ARRAY = np.ndarray  # what a result must be
 KIND = "NumPy array"
 NUMBER = (int, float, np.integer, np.floating)  # what it may be where one number is wanted
@@ -59,14 +62,42 @@ def watching(complain):
     return watch_torch(torch, complain) if torch else nullcontext()
 
 
+@contextmanager
 def watch_torch(torch, complain):
-    class Mode(torch.overrides.TorchFunctionMode):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Functions(torch.overrides.TorchFunctionMode):
         def __torch_function__(self, function, types, arguments=(), options=None):
             if "torch" not in LIBRARIES or function.__name__ in FORBIDDEN:
                 complain(f"torch's {function.__name__}")
             return function(*arguments, **(options or {}))
 
-    return Mode()
+    class Steps(TorchDispatchMode):  # what functions are made of, also where the other is off
+        def __torch_dispatch__(self, step, types, arguments=(), options=None):
+            name = step.__name__.split(".")[0]
+            if "torch" not in LIBRARIES or name in FORBIDDEN_STEPS:
+                complain(f"torch's {name}")
+            return step(*arguments, **(options or {}))
+
+    with Steps(), Functions():
+        yield
+
+
+def switch_in(values):
+    """The name of a switch that the code of one of these functions or classes uses, or nothing."""
+    for value in values:
+        if getattr(value, "__name__", "") in SWITCHES:
+            return value.__name__
+        code = getattr(value, "__code__", value)
+        if hasattr(code, "co_names"):
+            found = SWITCHES.intersection(code.co_names) or {switch_in(code.co_consts)}
+        elif isinstance(value, type) and value.__module__ == "__main__":
+            found = {switch_in(vars(value).values())}
+        else:
+            continue
+        if any(found):
+            return max(found)
+    return ""
 
 
 class Watch:
@@ -146,6 +177,9 @@ def watched(function, arguments, name):
     watch = Watch(name)
     before = sys.getprofile()
     try:
+        switch = switch_in([function, *STUDENT.values()])
+        if switch and "torch" in sys.modules:
+            watch.complain(f"torch's {switch}")
         with np.errstate(all="ignore"), watching(watch.complain):
             sys.setprofile(watch)
             try:

@@ -130,8 +130,8 @@ MOBILEVIT = {
     "num_attention_heads": 2,
 }
 
-#: Of each family of ``transformers`` the class of the configuration, of the model, of the processor,
-#: what the first and the last are made with, and the side of the grid.
+#: Of each family of ``transformers`` the class of the configuration, of the model, of the
+#: processor, what the first and the last are made with, and the side of the grid.
 FAMILIES = {
     "vit": ("ViTConfig", "ViTModel", "ViT", PATCHES, {"size": SQUARE}, 4),
     "deit": (
@@ -246,7 +246,7 @@ def random_model(family):
 
 
 def save_model(family, folder):
-    """A tiny model as the hub would hold it; also give its preprocessing and the side of its grid."""
+    """A tiny model as the hub would hold it; also give its preprocessing and its grid's side."""
     model, settings = random_model(family)
     for part in model.modules():  # away from 0 and 1, so that a wrong order or a wrong norm shows
         if isinstance(part, torch.nn.BatchNorm2d):

@@ -147,7 +147,7 @@ def test_passes_and_steps_are_not_given_both(arguments, capsys):
 
 
 def test_the_best_model_is_kept_and_said(tmp_path, arguments, monkeypatch, capsys):
-    """Four evaluations, of which the second is the best, and patience for two that are no better."""
+    """Four evaluations, the second is the best, and patience for two that are no better."""
     scores = iter([0.1, 0.4, 0.3, 0.2, 0.9])
     judged = []
 

@@ -151,6 +151,11 @@ def patchify(images, patch):
                                                          "        output = nn.functional.scaled_dot_product_attention(query, key, value, mask)"),
         "torch's own attention, the watch switched off, through map()": ("output = scores.softmax(-1) @ value", "with torch._C.DisableTorchFunction():\n"
                                                          "        output, = map(nn.functional.scaled_dot_product_attention, [query], [key], [value], [mask])"),
+        "torch's own attention, the other watch switched off": ("output = scores.softmax(-1) @ value", "from torch.utils._python_dispatch import _disable_current_modes\n    "
+                                                         "with _disable_current_modes():\n"
+                                                         "        output, = map(nn.functional.scaled_dot_product_attention, [query], [key], [value], [mask])"),
+        "torch's own attention, both watches switched off": ("output = scores.softmax(-1) @ value", "with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():\n"
+                                                         "        output, = map(nn.functional.scaled_dot_product_attention, [query], [key], [value], [mask])"),
         "torch's MultiheadAttention": """
 def cross_attention(x, context, layers, heads, mask=None):
     module = nn.MultiheadAttention(x.shape[-1], heads, batch_first=True)

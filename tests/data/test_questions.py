@@ -6,8 +6,9 @@ from random import Random
 import pytest
 
 from mmcourse.data import EmojiScenes
-from mmcourse.data.language import Description, Group
-from mmcourse.data.questions import foils
+from mmcourse.data.drawings import nouns
+from mmcourse.data.language import Description, Group, parse
+from mmcourse.data.questions import foils, questions
 
 COUNT = 4000
 
@@ -70,3 +71,38 @@ def test_foils_by_hand():
     same = (Group("cat", 1, "red"), Group("car", 2, "red"))
     kinds = [foil.kind for foil in foils(Description(same, "above", "sea"), Random(0))]
     assert "binding" not in kinds, "nothing would change"
+
+
+def test_questions_by_hand():
+    """Nouns and verbs agree with how many things a group has, on both sides of a relation."""
+    groups = (Group("cat", 1, "red"), Group("car", 2, "blue"))
+    told = {}
+    for relation, description in {
+        "above": Description(groups, "above", "sea"),
+        "below": Description(groups[::-1], "below", "sea"),
+    }.items():
+        found = questions(description, Random(0))
+        told[relation] = {question.text: question.answer for question in found}
+    assert told["above"]["what is above the cars ?"] == "cat"
+    assert told["above"]["where is the cat , seen from the cars ?"] == "above"
+    assert told["below"]["what is below the cat ?"] == "car"
+    assert told["below"]["where are the cars , seen from the cat ?"] == "below"
+    for answers in told.values():
+        assert answers["what colour is the cat ?"] == "red"
+        assert answers["what colour are the cars ?"] == "blue"
+        assert answers["where is this ?"] == "at sea"
+
+
+def test_the_false_noun_is_of_the_same_category_and_not_there():
+    """Else a foil could be told from the sentence alone, as a car that is eaten."""
+    category = {noun.name: noun.category for noun in nouns()}
+    groups = (Group("cat"), Group("dog", 2))
+    drawn = set()
+    for seed in range(60):
+        for foil in foils(Description(groups, "above", "sea"), Random(seed)):
+            if foil.kind == "object":
+                false = {fact[1] for fact in parse(foil.false) if fact[0] == "object"}
+                (new,) = false - {"cat", "dog"}
+                assert len(false) == 2 and category[new] == category["cat"]
+                drawn.add(new)
+    assert len(drawn) > 20, "any of them"

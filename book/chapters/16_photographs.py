@@ -291,7 +291,8 @@ print("features", tuple(features.shape), "  memory", tuple(memory.shape))
 # `load_encoder` takes any vision model of `transformers`, by its name on the Hugging Face hub or by a folder: ViT
 # {cite}`dosovitskiy2021`, CLIP {cite}`radford2021`, SigLIP {cite}`zhai2023`, DINOv2 {cite}`oquab2024`, ResNet {cite}`he2016`. They differ in
 # their size, in their normalisation, and in what stands before the patches: ViT and CLIP have a class token there, DINOv2 may have registers
-# as well, SigLIP and ResNet nothing.
+# as well, SigLIP and ResNet nothing. Each comes with an **image processor**, which scales, crops and normalises a photograph as in the model's
+# training. We use that processor itself: whoever reads a few of its settings and does the rest by hand forgets one, as the order of the colours.
 
 # %% tags=["remove-input"]
 show_source(PretrainedEncoder)
@@ -310,10 +311,10 @@ processor = ViTImageProcessorPil(size={"height": 48, "width": 48})
 for part in (vit, processor):
     part.save_pretrained(workshop / "vit")
 encoder = load_encoder(workshop / "vit")
-picture = load_picture(train_set[5].path, 48)
+photograph = train_set[5].path
 with torch.no_grad():
-    theirs = vit(**processor(picture, return_tensors="pt")).last_hidden_state
-    ours = encoder(encoder.prepare(picture)[None])
+    theirs = vit(**processor(Image.open(photograph), return_tensors="pt")).last_hidden_state
+    ours = encoder(encoder.prepare(photograph)[None])
 print("theirs", tuple(theirs.shape), "  ours", tuple(ours.shape))
 assert (theirs[:, 1:] - ours).abs().max() < 1e-5
 
@@ -498,6 +499,10 @@ print(cat_messy.captions[-2:])
 # mmcourse caption holiday.jpg --model runs/clip
 # ```
 #
+# A run makes 20 passes over the photographs (`--passes`), all captions of a photograph in one step, so that it is encoded once for them. After each
+# pass, or each 50 steps where passes are short, it scores its captions of the validation split. It keeps the model with the best CIDEr-D there and says of which
+# step that is, and it ends when six evaluations in a row were no better. None of these numbers has been tried on Flickr8k.
+#
 # For COCO write `--data coco`. `--fine-tune` trains the encoder as well, with a smaller rate, without a cache and at many times the cost.
 #
 # ### Optional: with Flickr8k on your disk
@@ -563,8 +568,8 @@ for kind, (share, known, _) in damage.items():
 # {glue:text}`photographs_wrongbleu_right:.2f` to {glue:text}`photographs_wrongbleu_0_to_255:.2f` with raw values, and hardly notice the others
 # ({glue:text}`photographs_wrongbleu_0_to_1:.2f` and {glue:text}`photographs_wrongbleu_blue_for_red:.2f`): what was learned by heart is recognised through
 # a good deal of damage. So only the grossest of three mistakes shows in a number here, and in one training at that. That is the trap: such a mistake may cost little or much, and
-# neither an error nor a small test says which. That is why `load_encoder` takes the normalisation from the encoder's own
-# files, and why the encoder's fingerprint, which includes it, is kept with the features and with the captioner.
+# neither an error nor a small test says which. That is why `load_encoder` leaves the preprocessing to the encoder's own
+# image processor, and why the encoder's fingerprint, which includes it, is kept with the features and with the captioner.
 #
 # **Features of another encoder.** A cache that goes by names only would serve yesterday's features for today's encoder. Ours goes by the
 # fingerprint, and says what it leaves alone:
@@ -606,7 +611,7 @@ for name, S, P, C in (("ViT-B/16", 224, 16, 768), ("DINOv2-B/14", 224, 14, 768),
 # ```{exercise-start} What a centre crop cuts off
 # :label: ex-photographs-crop
 # ```
-# *Easy, 10 minutes.* Many pipelines scale a photograph until its shorter side fits and cut the middle square out. We keep the whole photograph and
+# *Easy, 10 minutes.* Many image processors scale a photograph until its shorter side fits and cut the middle square out. For Lite0 we keep the whole photograph and
 # fill the square by repeating its edge. For our 22 photographs: which share of the pixels would the crop lose, on the mean and at most? Which photograph
 # suffers most?
 # ```{exercise-end}

@@ -47,7 +47,8 @@ model = load("FOLDER")  # the path of this folder
 ```
 
 This text is written by itself and knows no more. Where the model was trained by `mmcourse train`,
-`log.jsonl` beside it has the losses and the scores of that run.
+`log.jsonl` beside it has the losses and the scores of that run. Of a captioner of photographs, the
+weights are those of the line with the highest CIDEr-D, if there was a validation split.
 """  # README.md, in place of the text of the hub library, which says that the hub has the model
 
 

@@ -126,7 +126,7 @@ class Run:
         is_best = evaluating and self.is_best(done)
         if saving or is_best or self.is_enough:
             self.save(done)
-        if is_best or (saving and not self.config.keep_best):
+        if is_best or (saving and self.best is None):
             self.export()
         if stopping and done < self.config.steps:
             raise KeyboardInterrupt(

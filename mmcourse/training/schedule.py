@@ -28,8 +28,8 @@ class TrainingConfig:
     ``keep_best`` names one of the numbers of the evaluation. Then the model that is saved and that
     the run ends with is that of the evaluation with the highest one, the first of equals; and
     after ``patience`` evaluations that were no better the run stops, unless that is 0. ``workers``
-    prepare samples, in each process. Numbers of NumPy and PyTorch become Python's, since a checkpoint
-    cannot hold others.
+    prepare samples, in each process. Numbers of NumPy and PyTorch become Python's, since a
+    checkpoint cannot hold others.
 
     Raises ValueError for a setting that is out of range.
     """

@@ -138,3 +138,12 @@ def test_a_damaged_best_is_named(tmp_path):
     save_file(tensors, tmp_path / CHECKPOINT, {"facts": json.dumps(facts)})
     with pytest.raises(ValueError, match="best.layers.0.weight is absent there, expected float32"):
         run(tmp_path, evaluate=Judge((1,)), **KEPT)
+
+
+def test_before_the_first_evaluation_the_folder_has_the_last_model(tmp_path):
+    model = tiny()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    settings = KEPT | {"evaluate_every": 10}
+    with pytest.raises(RuntimeError, match="cut off"):
+        run(tmp_path, model, dataset=Broken(4 * 6), evaluate=Judge((1,)), save_every=3, **settings)
+    assert not same(Tiny.from_pretrained(tmp_path), before)

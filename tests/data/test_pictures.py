@@ -462,3 +462,19 @@ def test_deep_grey_with_holes():
     values[0], values[1], values[2] = np.nan, -np.inf, -5
     pixels = load_picture(Image.fromarray(values), 8)
     assert (pixels[:3] == 0).all() and (pixels[3:] == 255).all()
+
+
+def test_without_a_size_no_pixel_changes(tmp_path):
+    """But it is upright, in RGB and on white, as a model's own image processor wants it."""
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 9, 3), dtype=np.uint8)
+    assert np.array_equal(load_picture(pixels, None), pixels)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by a quarter, clockwise
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=turned)
+    assert np.array_equal(load_picture(tmp_path / "turned.png", None), np.rot90(pixels, -1))
+    clear = np.dstack([pixels, np.zeros((5, 9), np.uint8)])
+    assert (load_picture(Image.fromarray(clear), None) == 255).all()
+    large = Image.new("RGB", (700, 300), "red")
+    large.save(tmp_path / "large.jpg")
+    assert load_picture(tmp_path / "large.jpg", None).shape == (300, 700, 3)
+    assert load_picture(np.zeros((1, 3, 3), np.uint8), None).flags.writeable

@@ -309,3 +309,14 @@ def test_distance_of_pictures_in_the_chapter_is_its_formula():
         a, b = torch.randn(count, numbers), torch.randn(others, numbers)
         expected = ((a[:, None] - b) ** 2).mean(-1).sqrt()
         close(names["distances"](a, b), expected, 1e-6)
+
+
+def test_dropout_also_drops_the_positions():
+    """As in the paper, it comes after they are added; with a share of 1 nothing is left."""
+    model = VisionTransformer(8, 4, 12, 1, 2, dropout=1.0).train()
+    seen = []
+    model.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    model(torch.randn(2, 3, 8, 8))
+    assert (seen[0] == 0).all()
+    model.eval()(torch.randn(2, 3, 8, 8))
+    assert (seen[1] != 0).any()

@@ -20,6 +20,7 @@ from mmcourse.captioning.scenes import chosen_caption
 from mmcourse.data import EmojiScenes, Practice
 from mmcourse.data.drawings import nouns
 from mmcourse.data.language import vocabulary
+from mmcourse.data.scenes import Scene, SceneObject
 from mmcourse.evaluation import fact_scores
 from mmcourse.hub import load
 from mmcourse.transformer import sinusoidal_positions
@@ -355,3 +356,17 @@ def test_confidence_tells_the_unknown_from_the_known(shipped):
     unknown = [one.confidence for one in shipped.caption([*noise, *smooth])]
     assert np.mean(np.array(known) >= SceneCaptioner.low_confidence) > 0.8
     assert np.mean(np.array(unknown) < SceneCaptioner.low_confidence) > 0.8
+
+
+def test_of_two_things_in_a_cell_the_one_on_top_counts():
+    """Things are painted in their order, so a later one covers an earlier one."""
+    first, second = nouns()[3].name, nouns()[1].name
+    below = SceneObject(first, "noto", None, "", (0, 0, 24, 24), 0)
+    above = SceneObject(second, "noto", None, "", (8, 8, 24, 24), 1)
+    scene = Scene(np.zeros((32, 32, 3), np.uint8), None, (below, above), "key")
+    assert cell_nouns(scene, 8).view(4, 4).tolist() == [
+        [4, 4, 4, 0],
+        [4, 2, 2, 0],
+        [4, 2, 2, 0],
+        [0, 0, 0, 0],
+    ]

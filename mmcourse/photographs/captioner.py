@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mmcourse.captioning import Captioner
-from mmcourse.photographs.encoders import load_encoder
+from mmcourse.photographs.loading import load_encoder
 
 
 class PhotographCaptioner(Captioner):

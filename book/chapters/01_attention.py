@@ -614,7 +614,7 @@ class Attention(Reader):
 # %% [markdown]
 # The question is one target, so $T = 1$. The objects are the sources, so $S = 3$ with the padding. Every layer gets
 # the same training, three times with three seeds. It makes the **cross-entropy** small, minus the logarithm of the probability of the
-# right answer, by Adam {cite}`kingma2015`: gradient descent in which each weight has a step size of its own.
+# right answer, by Adam {cite}`kingma2015`: gradient descent in which each weight has a step size of its own ([chapter 0](00_before_attention.py) has both formulas).
 
 # %%
 def train(kind, seed, steps=300, batch=256):

@@ -727,7 +727,7 @@ class Pointer(nn.Module):
 # One small training loop serves the whole chapter. It uses Adam {cite}`kingma2015`: gradient descent in which each weight has a step size of its
 # own, found from its past gradients. What it makes small is the cross-entropy: minus the logarithm of the probability that the model gave to
 # the right answer, as a mean. With the natural logarithm its unit is called nat. The scores from which a softmax makes the
-# probabilities are called logits. (The course's real loop, with checkpoints, is `mmcourse.training`.)
+# probabilities are called logits. [Chapter 0](00_before_attention.py) computes all of these by hand. (The course's real loop, with checkpoints, is `mmcourse.training`.)
 
 # %%
 def fit(model, loss, steps, rate=3e-3, warmup=20, seed=0):

@@ -758,7 +758,7 @@ def transformer(seed=SEED):
 
 # %% [markdown]
 # The loop makes the cross-entropy small, minus the logarithm of the probability of the right answer. It uses AdamW {cite}`loshchilov2019`: a gradient descent in which each weight has its own step size, and in which all
-# weights are pulled a little towards zero (*weight decay*). The rate grows at first and then falls to nearly zero (`OneCycleLR`), and a gradient that is longer than 1 is cut to that length (*clipping*).
+# weights are pulled a little towards zero (*weight decay*). The rate grows at first and then falls to nearly zero (`OneCycleLR`), and a gradient that is longer than 1 is cut to that length (*clipping*). ([Chapter 0](00_before_attention.py) has the formulas.)
 
 # %%
 def train(model, steps=400, rate=2e-3, prepare=to_pixels, seed=SEED):

@@ -251,7 +251,7 @@ show_source(rouge_l)
 # | $\sigma$ | how far the lengths may differ: 6 words, so $2 \sigma^2 = 72$ |
 # | $I$, $I_g$ | the number of pictures; of those with $g$ in a reference, where none counts as one |
 #
-# This is the formula of COCO's code, which papers run. {cite:t}`vedantam2015` print another (their equation 1): there each count $c_g$ is divided by
+# This is the formula of COCO's code, which papers run. {cite:t}`vedantam2015` print another: there each count $c_g$ is divided by
 # the number of all n-grams of order $n$ in its text. From a cosine such a divisor cancels. From CIDEr-D's minimum it does not: where
 # hypothesis and reference differ in length, the two formulas differ.
 #

@@ -143,7 +143,7 @@ def cider_d(hypotheses, references, each=False):
     for M references; l and :math:`l_j` are lengths. The vector h holds for each n-gram g its count
     times :math:`\log(I / \max(1, I_g))`, where :math:`I_g` of all I images have it in a reference;
     the minimum, taken entry by entry, denies a gain from repeated words. This is the formula of
-    COCO's code. The paper's (its equation 1) divides each count by the number of the text's n-grams
+    COCO's code. The paper's divides each count by the number of the text's n-grams
     of that order, which changes the minimum where lengths differ. It depends on the whole corpus:
     of a single image it is 0. Arguments and errors as in :func:`bleu`. Returns a float in
     [0, 10], or with ``each`` an array (I,), a score for each caption.

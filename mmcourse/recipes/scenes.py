@@ -7,6 +7,7 @@ from mmcourse import training
 from mmcourse.captioning import SceneCaptioner
 from mmcourse.data import EmojiScenes, Practice
 from mmcourse.data.language import vocabulary
+from mmcourse.data.splits import compared_with
 from mmcourse.evaluation import fact_scores
 from mmcourse.photographs import evaluate as evaluate_captions
 from mmcourse.recipes import training_config
@@ -58,7 +59,9 @@ def train(setting, folder, *, resume=None, **changes):
 def evaluate(model, split, count, strategy="beam", beams=4):
     """Scores of what a captioner writes of the first ``count`` scenes of a split, as a dict.
 
-    BLEU-4, ROUGE-L, CIDEr-D, and the precision and recall of each kind of fact.
+    BLEU-4, ROUGE-L, CIDEr-D, and the precision and recall of each kind of fact. Of ``val`` and
+    ``composition`` also those of all facts in scenes of each novelty, see
+    :func:`~mmcourse.data.splits.compared_with`.
     """
     dataset = EmojiScenes(split, model.image_size)
     indices = tqdm(range(count), unit=" scenes", leave=False, disable=None)
@@ -71,4 +74,20 @@ def evaluate(model, split, count, strategy="beam", beams=4):
     for kind, (precision, recall) in fact_scores(captions, scenes).items():
         scores[f"{kind} precision"] = precision
         scores[f"{kind} recall"] = recall
+    if split in ("val", "composition"):
+        scores |= scores_by_novelty(captions, scenes, split)
+    return scores
+
+
+def scores_by_novelty(captions, scenes, split):
+    """Precision and recall of all facts in scenes with something new, or of scenes like those."""
+    scores = {}
+    for kind in ("pair", "binding"):
+        rows = [row for row, scene in enumerate(scenes) if kind in compared_with(scene.description)]
+        if not rows:
+            continue
+        name = f"new {kind}" if split == "composition" else f"like a new {kind}"
+        part = fact_scores([captions[row] for row in rows], [scenes[row] for row in rows])
+        scores[f"{name}, scenes"] = len(rows)
+        scores[f"{name}, precision"], scores[f"{name}, recall"] = part["all"]
     return scores

@@ -103,9 +103,15 @@ def broad_brush(image, rng):
     size = rng.choice((5, 7, 9))
     swollen = image.convert("RGB").filter(kind(size))
     alpha = image.getchannel("A")
-    if rng.random() < 0.5:
-        alpha = alpha.filter(ImageFilter.MinFilter(rng.choice((3, 5, 7))))
+    thinner = alpha.filter(ImageFilter.MinFilter(5))
+    if rng.random() < 0.5 and 2 * opaque(thinner) > opaque(alpha):
+        alpha = thinner
     return with_alpha(swollen, alpha)
+
+
+def opaque(alpha):
+    """How many pixels a grey picture of transparency lets see."""
+    return int((np.asarray(alpha) > 127).sum())
 
 
 HANDS = {

@@ -51,7 +51,7 @@ import torch
 import torch.nn.functional as F
 from myst_nb import glue
 
-from mmcourse.book.plotting import (BLUE, GOLD, GREY, ORANGE, PINK, TEAL,
+from mmcourse.book.plotting import (BLUE, GREY, ORANGE, PINK, TEAL,
                                show_images, show_scene, use_style)
 from mmcourse.book.source import show_source
 

@@ -1,8 +1,8 @@
 """Scenes drawn by strangers, on which a confidence is calibrated besides plain scenes.
 
 A new artist cannot be borrowed: five were trained on, and the sixth is the test. So programs stand
-in for new artists, each a *hand* that redraws a training drawing further than :class:`Practice`
-does. The held-out style had no part in choosing them.
+in for new artists, each a *hand* that redraws a training drawing further than
+:class:`~mmcourse.data.practice.Practice` does. The held-out style had no part in choosing them.
 """
 
 import numpy as np
@@ -127,9 +127,10 @@ HANDS = {
 
 
 class Strangers(EmojiScenes):
-    """As ``EmojiScenes("val")``, each thing redrawn by some of the ``hands``, names of ``HANDS``.
+    """As ``EmojiScenes("val")``, each thing redrawn by one or two of the ``hands``.
 
-    One or two of them redraw a thing, one after the other.
+    These are names of ``HANDS``: line art, few colours, other hues, grey, leaning, wavy, coarse,
+    broad brush.
     """
 
     def __init__(self, size=64, hands=tuple(HANDS)):

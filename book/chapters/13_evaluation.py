@@ -440,7 +440,7 @@ show_source(ref_clip_score)
 # what it judges, nor may a captioner be trained to please it. We do it to save minutes. What the pair says of sentences that the captioner
 # did not write (all foils below) is not touched by this.
 
-# %%
+# %% tags=["hide-input"]
 class Pair(nn.Module):
     """Pictures and sentences in one space of ``width`` numbers."""
 
@@ -674,7 +674,7 @@ for metric, (own, every) in ranks.items():
 # - **The same with one reference**, the one that the near copy copies. Many data sets have only one, and people's five sentences differ
 #   more than those of our small grammar, so each of their phrases is rarer.
 
-# %%
+# %% tags=["hide-input"]
 def each_score(texts, references, image_features):
     """Every metric of every single sentence: a dict of arrays."""
     counts = bleu_counts(texts, references)
@@ -761,7 +761,7 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 # Foils are made up. Does it happen with captions that a model wrote? Among the greedy captions, we look for the false one
 # with the highest BLEU-4 and the entirely true one with the lowest.
 
-# %%
+# %% tags=["hide-input"]
 single = each_score(greedy, references, val_features)["BLEU-4"]
 facts = [fact_score(text, scene) for text, scene in zip(greedy, val, strict=True)]
 false_high = max((i for i in range(len(val)) if facts[i].false), key=lambda i: single[i])
@@ -791,7 +791,7 @@ glue("evaluation_true_low", float(single[true_low]), display=False)
 # Other scripts keep the punctuation, or the case. We take captions and references in plain English spelling and change the tokens, and nothing else. One
 # last row shows an accident: there only the references are spelled like this.
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "hide-input"]
 def spelled(text):
     """As people write it: a capital, commas at their words, a full stop."""
     return text[0].upper() + text[1:].replace(" ,", ",") + "."

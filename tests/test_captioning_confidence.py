@@ -123,6 +123,12 @@ def test_a_probability_by_hand(calibration):
     )
 
 
+@pytest.mark.parametrize("calibration", [[1.0], [1.0, 2.0], [0.0] * 4])
+def test_three_numbers_calibrate(calibration):
+    with pytest.raises(ValueError, match=f"three numbers, or None, got {len(calibration)}"):
+        tiny(calibration=calibration)
+
+
 @pytest.mark.parametrize("calibration", [None, [3.0, 0.1, 0.0]])
 def test_a_sentence_without_a_noun_has_none(calibration):
     model = tiny(calibration=calibration)

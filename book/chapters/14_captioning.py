@@ -1137,7 +1137,7 @@ show_images([Strangers(hands=(hand,))[CALIBRATION + 5000 + number].image
              for number, hand in enumerate(HANDS)], columns=8, size=0.95);
 
 # %% [markdown]
-# `mmcourse calibrate` has fitted the shipped numbers, to 1,500 scenes of each half. Here we fit them again to 250 of each, and to 500 of `val` alone, and compare all on 400 scenes of each split.
+# `mmcourse calibrate` has fitted the shipped numbers, to 300 scenes of each half. Here we fit them again to 250 other ones of each, and to 500 of `val` alone, and compare on 400 scenes of each split.
 
 # %% tags=["hide-input"]
 from mmcourse.evaluation import auroc, ece, fit_logistic, logistic, reliability

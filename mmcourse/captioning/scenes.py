@@ -53,6 +53,11 @@ class SceneCaptioner(Captioner):
         blind=False,
         calibration=None,
     ):
+        if calibration is not None and len(calibration) != 3:
+            raise ValueError(
+                f"calibration must be three numbers, or None, got {len(calibration)}: "
+                "`mmcourse calibrate` fits them"
+            )
         convolutions = ConvEncoder(width, channels, blocks)
         side = image_size // convolutions.stride  # cells along a side
         super().__init__(

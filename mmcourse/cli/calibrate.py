@@ -19,8 +19,8 @@ def add_arguments(parser):
     parser.add_argument(
         "--scenes",
         type=above_zero,
-        default=1500,
-        help="how many plain scenes, and as many redrawn ones (default: 1500)",
+        default=300,
+        help="how many plain scenes, and as many redrawn ones (default: 300)",
     )
 
 

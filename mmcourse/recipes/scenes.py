@@ -98,7 +98,7 @@ def scores_by_novelty(captions, scenes, split):
 
 
 @torch.no_grad()
-def calibrate(model, count=1500):
+def calibrate(model, count=300):
     """Fit the three numbers that make a captioner's noun evidence a probability; return them.
 
     They are fitted to what it writes greedily of ``count`` scenes of ``val``, from the index

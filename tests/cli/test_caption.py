@@ -64,7 +64,7 @@ def test_json_is_one_object_a_line(model, picture, capsys):
 
 def test_a_calibrated_confidence_is_called_a_probability(picture, tmp_path, capsys):
     torch.manual_seed(0)
-    captioner = SceneCaptioner(vocabulary(), **TINY, max_length=6, calibration=[-3.0, 0.5])
+    captioner = SceneCaptioner(vocabulary(), **TINY, max_length=6, calibration=[-3.0, 0.5, 0.0])
     captioner.save_pretrained(tmp_path / "model")
     given = ["caption", picture, "--model", str(tmp_path / "model")]
     assert cli.main(given) == 0

@@ -1006,8 +1006,9 @@ for kind, ends in apart.items():
 # | `val`, a tint foreign to the thing | {glue:text}`captioning_binding_partners_precision` | {glue:text}`captioning_binding_partners_recall` | {glue:text}`captioning_binding_partners_said` |
 # | difference | {glue:text}`captioning_binding_apart_precision` | {glue:text}`captioning_binding_apart_recall` | {glue:text}`captioning_binding_apart_said` |
 #
-# Of the pairs, the range of the difference in nouns named {glue:text}`captioning_pair_apart_said_verdict`; of the bindings, that of the tint {glue:text}`captioning_binding_apart_said_verdict`. What these 200 cannot tell apart, 2,000 may:
-# the model's card has them.
+# The range of the difference {glue:text}`captioning_pair_apart_said_verdict` for the nouns of a pair, and {glue:text}`captioning_binding_apart_said_verdict` for the tint of a binding (of six differences that we looked at).
+# Where a range does not hold 0 and lies above it, the new thing is harder. What these 200 cannot tell, 2,000 may: the model's card has them. There a new pair is as easy as any other, so two nouns are named apart; a new
+# colour on a thing is not, so noun and colour are not.
 #
 # ## How long one picture takes
 #
@@ -1180,7 +1181,7 @@ for split in scenes:
     for name, values in arms[split][1].items():
         print(f"  {name:12} ECE {ece(values, right):.3f}   AUC {auroc(values, right):.3f}")
 
-# %% mystnb={"figure": {"caption": "Reliability of 400 captions a split: share of captions whose nouns are all right, against confidence. Above, the decoder's least sure word; below, the captioner's confidence. The area of a dot is the number of captions.", "name": "fig-captioning-reliability"}, "image": {"alt": "Six reliability diagrams with a diagonal. In the upper row the dots of val and composition lie above the diagonal. In the lower row all lie nearer to it; those of style lie a little below."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Reliability of 400 captions a split: share of captions whose nouns are all right, against confidence. Above, the decoder's least sure word; below, the captioner's confidence. The area of a dot is the number of captions.", "name": "fig-captioning-reliability"}, "image": {"alt": "Six reliability diagrams with a diagonal. In the upper row the dots of val and composition lie above the diagonal. In the lower row the large dots lie on it; those of style lie below."}} tags=["hide-input"]
 figure, axes = plt.subplots(2, 3, figsize=(6.8, 4.8), sharex=True, sharey=True)
 for column, (split, (right, values)) in zip(axes.T, arms.items(), strict=True):
     for axis, name in zip(column, ("words", "confidence"), strict=True):

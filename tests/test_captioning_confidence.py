@@ -180,11 +180,12 @@ def test_any_captioner_has_the_geometric_mean_of_its_words(strategy, max_length)
     caption = model.caption(image[0], strategy)
     memory = model.encode(image)
     ids = [model.ids[word] for word in caption.tokens[:-1]]
-    targets = [*ids, END][:max_length]
-    logits = model.decode(memory, torch.tensor([[START, *targets[:-1]]]))[0].double()
-    chosen = logits.softmax(-1)[range(len(targets)), targets]
-    (found,) = Captioner.confidences(model, image, memory, [ids])
-    assert found == pytest.approx(chosen.prod().item() ** (1 / len(targets)), rel=1e-4)
+    for sentence in (ids, ids[:2], []):  # short ones have an end, and one that is cut has not
+        targets = [*sentence, END][:max_length]
+        logits = model.decode(memory, torch.tensor([[START, *targets[:-1]]]))[0].double()
+        chosen = logits.softmax(-1)[range(len(targets)), targets]
+        (found,) = Captioner.confidences(model, image, memory, [sentence])
+        assert found == pytest.approx(chosen.prod().item() ** (1 / len(targets)), rel=1e-4)
 
 
 # ---- the shipped one

@@ -102,7 +102,7 @@ def fit_logistic(evidence, right, steps=50):
 def logistic(weights, evidence):
     """The probabilities (N,) that :func:`fit_logistic`'s weights give to evidence (N, F)."""
     score = weights[0] + np.asarray(evidence) @ np.asarray(weights[1:])
-    return 1 / (1 + np.exp(-score))
+    return np.exp(-np.logaddexp(0, -score))  # 1 / (1 + exp(-score)), of any size
 
 
 def _paired(confidence, right):

@@ -1,5 +1,7 @@
 """Calibration: by hand, bin by bin, and against scikit-learn and SciPy."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -138,6 +140,10 @@ class TestLogistic:
 
     def test_the_offset_comes_first(self):
         assert logistic([1.0, 2.0, -1.0], [[0.5, 2.0]]) == pytest.approx(1 / 2)
+
+    def test_large_evidence_does_not_overflow(self):
+        found = logistic([0.0, 1.0], [[-1e4], [1e4], [math.log(3)]])
+        assert found.tolist() == pytest.approx([0, 1, 3 / 4])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from mmcourse import cli
 from mmcourse.data import EmojiScenes, splits
 from mmcourse.evaluation import bleu, cider_d, fact_scores, rouge_l
 from mmcourse.hub import load
+from mmcourse.recipes import scenes as recipe
 
 
 def test_evaluate(model, capsys):
@@ -71,3 +72,12 @@ def test_each_novelty_has_its_own_rows(model, capsys, split, name):
 def test_other_splits_have_no_novelties(model, capsys):
     assert cli.main(["evaluate", "--model", model, "--scenes", "2", "--split", "style"]) == 0
     assert "new" not in capsys.readouterr().out
+
+
+def test_precision_and_recall_of_a_novelty_are_not_exchanged():
+    """Sentences that name one thing alone are true and say little."""
+    scenes = [EmojiScenes("composition")[index] for index in range(20)]
+    texts = [f"a {scene.description.groups[0].noun}" for scene in scenes]
+    scores = recipe.scores_by_novelty(texts, scenes, "composition")
+    assert scores["new pair, precision"] > 0.6 > scores["new pair, recall"] > 0
+    assert scores["new pair, scenes"] + scores["new binding, scenes"] == 20

@@ -290,6 +290,13 @@ def read_config(path):
     return config
 
 
+def change_config(folder, **values):
+    """Set values in the ``config.json`` of a model's folder; the others stay as they are."""
+    path = Path(folder, CONFIG)
+    config = read_config(path) | values
+    path.write_text(json.dumps(config, sort_keys=True, indent=2), encoding="utf-8")
+
+
 def checksum(path):
     """The SHA-256 of a file, 64 hexadecimal digits."""
     with open(path, "rb") as file:

@@ -25,6 +25,7 @@
 # - measure how often a metric prefers a true sentence to a false one
 # - read a confusion table; choose between accuracy, macro F1 and micro F1; count recall@k both ways
 # - put an interval around any number, and compare two systems on the same pictures
+# - measure whether a confidence means what it says
 # - find a leak, and count how many comparisons were made before the one that is reported
 #
 # **Before you start:** [captioning](14_captioning.py) up to its first table helps, since we judge its captioner;
@@ -439,7 +440,7 @@ show_source(ref_clip_score)
 # what it judges, nor may a captioner be trained to please it. We do it to save minutes. What the pair says of sentences that the captioner
 # did not write (all foils below) is not touched by this.
 
-# %%
+# %% tags=["hide-input"]
 class Pair(nn.Module):
     """Pictures and sentences in one space of ``width`` numbers."""
 
@@ -656,8 +657,8 @@ for metric, (own, every) in ranks.items():
 # | all systems | {glue:text}`evaluation_rank_all_BLEU-4:.2f` | {glue:text}`evaluation_rank_all_ROUGE-L:.2f` | {glue:text}`evaluation_rank_all_CIDEr-D:.2f` | {glue:text}`evaluation_rank_all_CLIPScore:.2f` |
 #
 # With so few systems a correlation is rough: in the first row, one exchange of neighbours costs 0.1. *Greedy* and *beam* are such neighbours.
-# Their precisions are {glue:text}`evaluation_greedy_precision:.3f` and {glue:text}`evaluation_beam_precision:.3f`; which of the two comes first is not known
-# (the section *The ranks again* asks), and the scores of words put *beam* first. So 0.90 and 1.00 cannot be told apart here. The second row holds
+# Their precisions are {glue:text}`evaluation_greedy_precision:.3f` and {glue:text}`evaluation_beam_precision:.3f`. Which of the two comes first these scenes do not say
+# ({numref}`fig-evaluation-bootstrap`), and the scores of words put *beam* first. So 0.90 and 1.00 cannot be told apart here. The second row holds
 # systems that we made up to be hard for metrics. What one may take from the table is the reason to look: a metric can be a good thermometer for
 # *one* model while it is tuned, and a bad judge between models that differ in kind. A correlation that someone reports is one of metric,
 # systems *and* data.
@@ -673,7 +674,7 @@ for metric, (own, every) in ranks.items():
 # - **The same with one reference**, the one that the near copy copies. Many data sets have only one, and people's five sentences differ
 #   more than those of our small grammar, so each of their phrases is rarer.
 
-# %%
+# %% tags=["hide-input"]
 def each_score(texts, references, image_features):
     """Every metric of every single sentence: a dict of arrays."""
     counts = bleu_counts(texts, references)
@@ -760,7 +761,7 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 # Foils are made up. Does it happen with captions that a model wrote? Among the greedy captions, we look for the false one
 # with the highest BLEU-4 and the entirely true one with the lowest.
 
-# %%
+# %% tags=["hide-input"]
 single = each_score(greedy, references, val_features)["BLEU-4"]
 facts = [fact_score(text, scene) for text, scene in zip(greedy, val, strict=True)]
 false_high = max((i for i in range(len(val)) if facts[i].false), key=lambda i: single[i])
@@ -790,7 +791,7 @@ glue("evaluation_true_low", float(single[true_low]), display=False)
 # Other scripts keep the punctuation, or the case. We take captions and references in plain English spelling and change the tokens, and nothing else. One
 # last row shows an accident: there only the references are spelled like this.
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "hide-input"]
 def spelled(text):
     """As people write it: a capital, commas at their words, a full stop."""
     return text[0].upper() + text[1:].replace(" ,", ",") + "."
@@ -1154,67 +1155,122 @@ glue("evaluation_paired_width", beam_interval.high - beam_interval.low, display=
 # {glue:text}`evaluation_paired_width:.3f` wide. Two intervals that overlap therefore say little; compute the difference. And the bootstrap knows these scenes
 # only: it says nothing about another seed of *training*, another artist, or photographs. In machine translation this test is the custom {cite}`koehn2004`.
 #
-# ### The ranks again
+# ## Does a confidence mean what it says?
 #
-# How much of the rank correlations of the systems is luck of the scenes? We draw scenes with replacement, compute all columns of the table
-# for all systems on the same draw, rank, and correlate. A draw is a row of numbers that say how often it took each scene; then sums over a draw are one product of matrices.
+# Many systems give a number with each answer: *0.8 sure*. The number is **calibrated** when it keeps its word: of all answers with confidence $p$, the share $p$ is right,
+# for each $p$. To measure that, sort $N$ answers into $M$ bins by their confidence. A **reliability diagram** draws, for each bin, the share that is right against the mean confidence; the
+# diagonal is a number that means what it says. Its mean distance from the diagonal is the **expected calibration error** {cite}`guo2017`:
+#
+# $$
+# \text{ECE} = \sum_{m=1}^{M} \frac{|B_m|}{N}\, \bigl|\, \operatorname{acc}(B_m) - \operatorname{conf}(B_m) \,\bigr|
+# $$ (eq-evaluation-ece)
+#
+# $B_m$ are the answers in bin $m$, $|B_m|$ is their number, $\operatorname{acc}$ the share of them that is right and $\operatorname{conf}$ the mean of their confidences. On paper: six
+# answers with confidence 0.1, 0.3, 0.5, 0.9, 0.9 and 0.9, of which the first and the last are wrong, and $M = 2$ bins that meet at 0.5. The lower bin holds three answers with
+# mean confidence 0.3, and 2/3 of them are right; the upper bin 0.9 and 2/3. So $\text{ECE} = \tfrac12 \cdot 0.3667 + \tfrac12 \cdot 0.2333 = 0.3$.
 
-# %% tags=["hide-input"]
-def draw_times(items, draws):
-    """How often each item is in a draw with replacement: (draws, items)."""
-    drawn = np.random.default_rng(0).integers(items, size=(draws, items))
-    places = drawn + items * np.arange(draws)[:, None]  # a number for each draw and item
-    return np.bincount(places.ravel(), minlength=places.size).reshape(places.shape)
+# %% tags=["nbval-check-output"]
+from sklearn.calibration import calibration_curve
 
-
-times = draw_times(len(val), 1000)
-
-
-# %% tags=["hide-input"]
-def redrawn(texts):
-    """Fact precision and the four metrics of one system on redrawn scenes: (draws, 5)."""
-    true_stated = times @ fact_counts(texts)  # (draws, 2)
-    words = times @ bleu_counts(texts, four)  # (draws, 10)
-    each = each_score(texts, four, val_features)
-    means = [times @ each[metric] / len(val) for metric in ("ROUGE-L", "CIDEr-D", "CLIPScore")]
-    return np.stack([true_stated[:, 0] / true_stated[:, 1],
-                     [bleu_from_counts(row)[3] for row in words], *means], axis=1)
+from mmcourse.evaluation import auroc, ece, reliability
 
 
-redrawn_table = np.stack([redrawn(texts) for texts in systems.values()], axis=1)
-places = stats.rankdata(redrawn_table, axis=1)  # (draws, systems, 5)
+def ece_by_hand(confidence, right, bins=10):
+    total = 0.0
+    for number in range(bins):
+        low, high = number / bins, (number + 1) / bins
+        inside = (low < confidence) & (confidence <= high)
+        if inside.any():
+            total += inside.sum() * abs(right[inside].mean() - confidence[inside].mean())
+    return total / len(right)
 
-# %%
-def correlations(places):
-    """Of precision (column 0) with each metric, over the systems: (draws, 4)."""
-    places = places - places.mean(1, keepdims=True)
-    places /= np.linalg.norm(places, axis=1, keepdims=True)
-    return (places[..., :1] * places[..., 1:]).sum(1)
 
+confidence = np.array([0.1, 0.3, 0.5, 0.9, 0.9, 0.9])
+right = np.array([False, True, True, True, True, False])
+print("ECE by hand", round(ece_by_hand(confidence, right, 2), 6),
+      "  mmcourse", round(ece(confidence, right, 2), 6))
+found = reliability(confidence, right, 2)
+theirs = calibration_curve(right, confidence, n_bins=2)
+print("accuracy of each bin:", found.accuracy.round(4), "  scikit-learn", theirs[0].round(4))
+assert np.allclose(found.accuracy, theirs[0]) and np.allclose(found.confidence, theirs[1])
 
-own = [list(table).index(name) for name in variants]
-rank_ranges = {"variants": np.percentile(correlations(places[:, own]), [2.5, 97.5], axis=0),
-               "all systems": np.percentile(correlations(places), [2.5, 97.5], axis=0)}
-for group, (low, high) in rank_ranges.items():
-    print(f"{group:12}" + "".join(f"{metric:>10} {a:5.2f} to {b:.2f}"
-                                  for metric, a, b in zip(ranks, low, high, strict=True)))
-greedy_first = (redrawn_table[:, own[0], 0] > redrawn_table[:, own[1], 0]).mean()
-print(f"greedy more precise than beam in {greedy_first:.0%} of the draws")
+# %% tags=["remove-input"]
+show_source(reliability)
 
-# %% tags=["remove-cell"]
-for group, (low, high) in rank_ranges.items():
-    for metric, a, b in zip(ranks, low, high, strict=True):
-        glue(f"evaluation_ranks_{group.split()[0]}_{metric}", f"{a:.2f} to {b:.2f}", display=False)
-glue("evaluation_greedy_first", float(greedy_first), display=False)
+# %% tags=["remove-input"]
+show_source(ece)
 
 # %% [markdown]
-# | 95 % range of the rank correlation | BLEU-4 | ROUGE-L | CIDEr-D | CLIPScore (tiny pair) |
-# |---|---|---|---|---|
-# | variants of one captioner | {glue:text}`evaluation_ranks_variants_BLEU-4` | {glue:text}`evaluation_ranks_variants_ROUGE-L` | {glue:text}`evaluation_ranks_variants_CIDEr-D` | {glue:text}`evaluation_ranks_variants_CLIPScore` |
-# | all systems | {glue:text}`evaluation_ranks_all_BLEU-4` | {glue:text}`evaluation_ranks_all_ROUGE-L` | {glue:text}`evaluation_ranks_all_CIDEr-D` | {glue:text}`evaluation_ranks_all_CLIPScore` |
+# Now a real one. A captioner gives a probability to each word, and it is common to call their geometric mean, the exponential of the mean log-probability, the model's confidence. The shipped captioner
+# gives another number: `confidence`, which is to be the probability that every noun of the sentence is right ([chapter 14](14_captioning.py) makes it). We ask both of the scenes of `val` and `style`. *Right* means
+# that no stated thing is missing from the scene.
+
+# %%
+def nouns_right(text, scene):
+    """Whether a caption names something, and nothing that is not there."""
+    stated = {fact for fact in parse(text) if fact[0] == "object"}
+    return bool(stated) and all(map(scene.holds, stated))
+
+
+judged = val + others["style"]
+answers = [one for start in range(0, len(judged), 60)
+           for one in shipped.caption([s.image for s in judged[start:start + 60]], "greedy")]
+right = np.array([nouns_right(a.text, s) for a, s in zip(answers, judged, strict=True)])
+sure = {"mean of the words": np.array([math.exp(a.log_prob / len(a.tokens)) for a in answers]),
+        "confidence": np.array([answer.confidence for answer in answers]),
+        "one number for all": np.full(len(right), right.mean())}
+for name, values in sure.items():
+    print(f"{name:19} ECE {ece(values, right):.3f}   AUC {auroc(values, right):.3f}")
+
+# %% [markdown]
+# The **AUC** asks another question: take one right and one wrong answer; how often has the right one more confidence? The third row answers every picture with the same number, the share that is right. Its ECE is 0 and its
+# AUC 1/2: it is calibrated and knows nothing. The two belong side by side. Neither sees the other: $p^3$ in place of $p$ leaves every AUC as it is.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Reliability of two confidences, on val and style together: the share of captions whose nouns are all right, against the mean confidence, in ten bins. The area of a dot is the number of captions.", "name": "fig-evaluation-reliability"}, "image": {"alt": "Two reliability diagrams with a diagonal. On the left, for the mean of the words, the dots lie away from the diagonal; on the right, for the calibrated confidence, they lie near it."}}
+figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.2), sharey=True)
+for axis, (name, values) in zip(axes, list(sure.items())[:2], strict=True):
+    bins = reliability(values, right)
+    axis.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    axis.scatter(bins.confidence, bins.accuracy, s=6 + bins.counts, color=BLUE, zorder=2)
+    axis.set(title=name, xlabel="confidence", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+axes[0].set(ylabel="share right");
+
+# %% [markdown]
+# ### How sure can we be of an ECE?
 #
-# *Greedy* comes before *beam* in {glue:text}`evaluation_greedy_first:.0%` of the draws: luck decides whether a score of words gets 0.9 or 1.0. And these ranges know only other scenes. Other *systems* would
-# move the numbers more: with five of them, or with ten of which we invented half, no range can say what the eleventh will do.
+# Each bin's gap is an absolute value, so chance cannot cancel: few answers give an ECE above 0 even when every number is true. How far above, we can try: keep the confidences, and let each
+# answer be right by a coin that has just this probability. The bootstrap has the same bias, once more: a draw holds less variety than the answers themselves. So we give its interval *and* what a perfect confidence would get.
+
+# %%
+rng = np.random.default_rng(0)
+sureness = {}
+for name in ("mean of the words", "confidence"):
+    values = sure[name]
+    perfect = [ece(values, rng.random(len(values)) < values) for _ in range(1000)]
+    value, low, high, _ = bootstrap(ece, values, right, draws=1000)
+    sureness[name] = value, low, high, float(np.mean(perfect)), float(np.quantile(perfect, 0.95))
+    print(f"{name:18} ECE {value:.3f} (95 %: {low:.3f} to {high:.3f})   were it perfect: "
+          f"{np.mean(perfect):.3f}, in 95 % below {np.quantile(perfect, 0.95):.3f}")
+
+# %% tags=["remove-cell"]
+for name, values in sureness.items():
+    key = name.split()[0]
+    glue(f"evaluation_ece_{key}", values[0], display=False)
+    glue(f"evaluation_ece_{key}_range", f"{values[1]:.3f} to {values[2]:.3f}", display=False)
+    glue(f"evaluation_ece_{key}_perfect", values[3], display=False)
+    glue(f"evaluation_ece_{key}_limit", values[4], display=False)
+    glue(f"evaluation_auc_{key}", auroc(sure[name], right), display=False)
+glue("evaluation_judged", len(judged), display=False)
+
+# %% [markdown]
+# | {glue:text}`evaluation_judged:d` captions of `val` and `style` | AUC | ECE, 10 bins | 95 % interval | a perfect confidence would have |
+# |---|---|---|---|---|
+# | geometric mean of the words | {glue:text}`evaluation_auc_mean:.2f` | {glue:text}`evaluation_ece_mean:.3f` | {glue:text}`evaluation_ece_mean_range` | {glue:text}`evaluation_ece_mean_perfect:.3f` |
+# | the captioner's `confidence` | {glue:text}`evaluation_auc_confidence:.2f` | {glue:text}`evaluation_ece_confidence:.3f` | {glue:text}`evaluation_ece_confidence_range` | {glue:text}`evaluation_ece_confidence_perfect:.3f` |
+#
+# An ECE below {glue:text}`evaluation_ece_confidence_limit:.3f` here cannot be told from that of a perfect confidence; a bound on what is left needs more answers. And calibration holds for the kind of pictures
+# that it was measured on. The two splits together may be calibrated while each of them is not, one too sure and one too modest; on shifted data, confidence was found to be worse than where it was
+# fitted {cite}`ovadia2019`. [Chapter 14](14_captioning.py) looks at each split alone.
 #
 # ## What goes wrong
 #
@@ -1283,6 +1339,13 @@ glue("evaluation_too_similar", float(too_similar.median()), display=False)
 # So we take 20,000 draws, which leaves 25 there too.
 
 # %%
+def draw_times(items, draws):
+    """How often each item is in a draw with replacement: (draws, items)."""
+    drawn = np.random.default_rng(0).integers(items, size=(draws, items))
+    places = drawn + items * np.arange(draws)[:, None]  # a number for each draw and item
+    return np.bincount(places.ravel(), minlength=places.size).reshape(places.shape)
+
+
 torch.manual_seed(1)
 first, again = fact_counts(systems["sample"]), fact_counts(describe(val, "sample"))
 rng, times = np.random.default_rng(1), draw_times(len(val), 20000).astype(float)

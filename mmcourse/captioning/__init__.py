@@ -5,6 +5,7 @@ of the course.
 """
 
 from mmcourse.captioning.captioner import END, PAD, SPECIAL, START, UNKNOWN, Caption, Captioner
+from mmcourse.captioning.confidence import noun_evidence
 from mmcourse.captioning.scenes import SceneCaptioner, cell_nouns, restyle
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "Captioner",
     "SceneCaptioner",
     "cell_nouns",
+    "noun_evidence",
     "restyle",
 ]

@@ -3,8 +3,7 @@
 Shapes: B batch, T words, N cells of the grid, D width, H heads, V vocabulary.
 """
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -30,14 +29,15 @@ class Caption:
 
     ``attention`` (layers, H, T, N) is where the decoder looked for each of the ``tokens``, which
     are the words and the end. ``log_prob`` is the log-probability of the whole sentence.
-    ``confidence`` in [0, 1] is what :meth:`Captioner.confidence` says.
+    ``confidence`` in [0, 1] is what :meth:`Captioner.confidences` says; None for a sentence of
+    :meth:`Captioner.write`, which has not seen the picture.
     """
 
     text: str
     log_prob: float
     tokens: list[str]
     attention: torch.Tensor
-    confidence: float
+    confidence: float | None = None
 
 
 class Captioner(SavedModel):
@@ -51,7 +51,9 @@ class Captioner(SavedModel):
     or reads.
     """
 
-    low_confidence = 0.25  #: below it a caption comes with a warning; not calibrated
+    low_confidence = 0.25  #: below it a caption comes with a warning
+    #: What ``confidence`` is, in words for a user.
+    confidence_is = "geometric mean of the words' probabilities, not calibrated"
 
     def __init__(
         self,
@@ -203,8 +205,15 @@ class Captioner(SavedModel):
         """
         many = isinstance(image, list)
         pictures = image if many else [image]
-        memory = self.encode(self.prepare(pictures))
-        captions = self.write(memory, strategy, beams, **options)
+        inputs = self.prepare(pictures)
+        memory = self.encode(inputs)
+        written = self.write(memory, strategy, beams, **options)
+        sentences = [[self.ids[word] for word in one.tokens[:-1]] for one in written]
+        confidences = self.confidences(inputs, memory, sentences)
+        captions = [
+            replace(one, confidence=confidence)
+            for one, confidence in zip(written, confidences, strict=True)
+        ]
         return captions if many else captions[0]
 
     @torch.no_grad()
@@ -229,31 +238,43 @@ class Captioner(SavedModel):
     def explain(self, memory, sentences, log_probs):
         """The Captions of ``sentences``, a list of ids for each row of the memory (B, N, D).
 
-        One pass over all words gives attention and probabilities, for which writing has no need.
+        One pass over all words gives the attention, for which writing has no need.
         """
-        rows = [torch.tensor([START, *ids])[: self.max_length] for ids in sentences]
-        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)  # (B, T)
-        logits, weights = self.decode(memory, tokens.to(memory.device), return_weights=True)
+        tokens = self.inputs_of(sentences)  # (B, T)
+        _, weights = self.decode(memory, tokens.to(memory.device), return_weights=True)
         captions = []
         for row, ids in enumerate(sentences):
             words = [self.words[number] for number in ids]
+            length = min(1 + len(ids), self.max_length)
             caption = Caption(
                 text=" ".join(words),
                 log_prob=log_probs[row],
                 tokens=[*words, SPECIAL[END]],
-                attention=weights[row, :, :, : len(rows[row])].cpu().clone(),
-                confidence=self.confidence(ids, logits[row], log_probs[row]),
+                attention=weights[row, :, :, :length].cpu().clone(),
             )
             captions.append(caption)
         return captions
 
-    def confidence(self, ids, logits, log_prob):
-        """How sure it is of a sentence, in [0, 1]: the geometric mean probability of its tokens.
+    def inputs_of(self, sentences):
+        """What the decoder reads (B, T) to give the words of ``sentences``, lists of ids."""
+        rows = [torch.tensor([START, *ids])[: self.max_length] for ids in sentences]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
 
-        ``logits`` (T, V) are those with which the ``ids`` were chosen, ``log_prob`` is that of all
-        of them.
+    @torch.no_grad()
+    def confidences(self, inputs, memory, sentences):
+        """How sure it is of ``sentences``, a list of ids for each picture: numbers in [0, 1].
+
+        ``inputs`` are the pictures, as :meth:`prepare` gives them, ``memory`` what :meth:`encode`
+        makes of them. A confidence depends on picture and sentence alone, not on how the sentence
+        was found. Here it is the geometric mean of the probabilities of the words and the end.
         """
-        return math.exp(log_prob / (len(ids) + 1))
+        logits = self.decode(memory, self.inputs_of(sentences).to(memory.device))  # (B, T, V)
+        found = []
+        for log_probs, ids in zip(logits.log_softmax(-1), sentences, strict=True):
+            targets = [*ids, END][: self.max_length]
+            chosen = log_probs[range(len(targets)), targets]
+            found.append(chosen.mean().exp().item())
+        return found
 
 
 def next_words(tokens):

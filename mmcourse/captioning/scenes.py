@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmcourse.captioning.captioner import PAD, Captioner, next_words
+from mmcourse.captioning.confidence import log_odds, noun_evidence
 from mmcourse.data.drawings import nouns
-from mmcourse.data.language import noun_words
 from mmcourse.data.pictures import load_picture
+from mmcourse.evaluation import logistic
 from mmcourse.vision import ConvEncoder, to_pixels
 
 EMPTY_CELL = 0.1  # what a cell with nothing in it counts in the loss: most cells are empty
@@ -25,7 +26,8 @@ class SceneCaptioner(Captioner):
 
     ``vocabulary`` is a list of words, ``image_size`` a multiple of 8 pixels; ``channels`` and
     ``blocks`` are those of :class:`~mmcourse.vision.ConvEncoder`. ``blind``, a baseline, hides the
-    picture from the decoder.
+    picture from the decoder. ``calibration`` are the three numbers that
+    :func:`mmcourse.recipes.scenes.calibrate` fits.
     """
 
     low_confidence = 0.5
@@ -49,7 +51,13 @@ class SceneCaptioner(Captioner):
         dropout=0.0,
         max_length=28,
         blind=False,
+        calibration=None,
     ):
+        if calibration is not None and len(calibration) != 3:
+            raise ValueError(
+                f"calibration must be three numbers, or None, got {len(calibration)}: "
+                "`mmcourse calibrate` fits them"
+            )
         convolutions = ConvEncoder(width, channels, blocks)
         side = image_size // convolutions.stride  # cells along a side
         super().__init__(
@@ -57,6 +65,7 @@ class SceneCaptioner(Captioner):
         )
         self.image_size = image_size
         self.blind = blind
+        self.calibration = calibration
         self.convolutions = convolutions
         classes = 1 + len(nouns())  # 0 is no noun
         self.noun_head = nn.Linear(width, classes)
@@ -148,17 +157,28 @@ class SceneCaptioner(Captioner):
         full = batch["cells"] > 0
         return torch.stack([words.sum(), full.sum() + EMPTY_CELL * (~full).sum()])
 
-    def confidence(self, ids, logits, log_prob):
-        """How sure it is of its least sure noun, in [0, 1]; 0 for a sentence without one.
+    @property
+    def confidence_is(self):
+        """What ``confidence`` is, in words for a user."""
+        if self.calibration is None:
+            return "how well the least visible noun is seen, not calibrated"
+        return "probability that every noun is right"
 
-        Where a noun was written, it is the probability of all nouns of the sentence: the captioner
-        is free to name another one first. ``logits`` (T, V) are those with which the ``ids`` were
-        chosen.
+    def confidences(self, inputs, memory, sentences):
+        """The probability that every noun of a sentence is right: a list of numbers in [0, 1].
+
+        ``inputs`` are what :meth:`prepare` gives, ``sentences`` lists of ids. It depends on the
+        picture and on which nouns a sentence has. :func:`~mmcourse.captioning.noun_evidence`
+        becomes a probability by the three numbers of ``calibration``, an offset and the weights of
+        its log-odds. Without them it is the first column; a sentence without a noun has 0.
         """
-        places = [place for place, number in enumerate(ids) if self.words[number] in noun_words()]
-        written = sorted({ids[place] for place in places})
-        probabilities = logits[places].softmax(-1)  # (nouns of the sentence, V)
-        return min(probabilities[:, written].sum(-1).tolist(), default=0.0)
+        texts = [" ".join(self.words[number] for number in ids) for ids in sentences]
+        evidence = noun_evidence(self, inputs, texts)  # (B, 2)
+        seen = evidence[:, 0]
+        if self.calibration is None:
+            return seen.tolist()
+        probability = logistic(self.calibration, log_odds(evidence))
+        return np.where(seen > 0, probability, 0.0).tolist()
 
 
 def chosen_caption(scene):

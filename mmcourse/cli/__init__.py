@@ -1,4 +1,4 @@
-"""The command line: ``mmcourse caption | train | evaluate | data | bench``, one module a command.
+"""The command line: ``mmcourse caption | train | calibrate | evaluate | data | bench``.
 
 A command's module has ``ABOUT`` and ``EXAMPLES`` for its help, ``add_arguments(parser)``, and
 ``run(options)``, which returns an exit code, or None for 0. Models and data are imported inside
@@ -11,12 +11,13 @@ Exit codes: 0 all went well, 1 some pictures could not be captioned, 2 bad use o
 import argparse
 
 import mmcourse
-from mmcourse.cli import bench, caption, data, evaluate, train
+from mmcourse.cli import bench, calibrate, caption, data, evaluate, train
 from mmcourse.cli.messages import complain
 
 COMMANDS = {
     "caption": caption,
     "train": train,
+    "calibrate": calibrate,
     "evaluate": evaluate,
     "data": data,
     "bench": bench,

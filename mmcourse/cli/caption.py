@@ -114,13 +114,14 @@ def describe_file(model, path, name, options):
             "picture": name,
             "caption": found.text,
             "confidence": found.confidence,
+            "confidence_is": model.confidence_is,
             "low_confidence": low,
         }
         if frames > 1:
             line |= {"frame": 1, "frames": frames}
         print(json.dumps(line), flush=True)
     else:
-        note = f" (low confidence {found.confidence:.2f}: unlike what the model has seen)"
+        note = f" (low confidence {found.confidence:.2f}: {model.confidence_is})"
         frame = f" (frame 1 of {frames})" if frames > 1 else ""
         print_line(name, f"{found.text}{frame}{note if low else ''}")
     if options.show:

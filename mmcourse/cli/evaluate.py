@@ -52,7 +52,8 @@ def run(options):
         return
     print(f"{what} of {options.split}")
     for name, number in scores.items():
-        print(f"{name:<24}{number:8.3f}")
+        digits = 0 if isinstance(number, int) else 3
+        print(f"{name:<29}{number:8.{digits}f}")
 
 
 def on_scenes(model, options, beams):

@@ -20,8 +20,8 @@ from mmcourse.data.layout import Leaf, layout, place
 from mmcourse.data.splits import (
     SPLITS,
     held_out,
-    held_out_colours,
     held_out_nouns,
+    new_colours,
     styles_for,
     training_colours,
 )
@@ -117,8 +117,8 @@ class EmojiScenes:
     """Endless scenes: ``EmojiScenes(split)[index]`` for any index from 0.
 
     ``split`` is ``train``; ``val`` (as train, other scenes); ``composition`` (each scene has a
-    pair of nouns, or a tint on a noun, that no scene of ``train`` has, though a drawing may have
-    that colour by nature); or ``style`` (drawn by artists that training never shows). ``size`` is
+    pair of nouns, or a colour on a noun, that no scene of ``train`` shows, as a tint or by
+    nature); or ``style`` (drawn by artists that training never shows). ``size`` is
     height and width in pixels, at least 32. ``only`` names the nouns to draw, two or more, for a
     smaller world. Raises ValueError for an unknown split or noun, a smaller size, or ``only``
     where it cannot be.
@@ -158,7 +158,7 @@ class EmojiScenes:
             if novelty == "pair":
                 counts = rng.choice(COUNTS_OF_PAIRS)
         names = self._choose_names(len(counts), novelty, rng)
-        bound = rng.choice(held_out_colours(names[0])) if novelty == "binding" else None
+        bound = rng.choice(new_colours(names[0])) if novelty == "binding" else None
         sizes = _choose_sizes(counts, rng)
         groups = []
         for name, count, size in zip(names, counts, sizes, strict=True):
@@ -173,7 +173,7 @@ class EmojiScenes:
         """One noun or two that fit a scene with this novelty: a pair, a binding or None."""
         first = rng.choice(self.names)
         if novelty:
-            partners = held_out_nouns if novelty == "pair" else held_out_colours
+            partners = held_out_nouns if novelty == "pair" else new_colours
             while not partners(first):
                 first = rng.choice(self.names)
         if count == 1:

@@ -64,13 +64,16 @@ def artwork(name, style):
 
 
 @cache
-def natural_colours(name, style):
-    """Colour words that fit an untinted drawing, as a frozenset."""
-    return colours_in(Image.fromarray(drawing(name, style)))
+def natural_colours(name, style, parts=5):
+    """Colour words that fit an untinted drawing, as a frozenset; ``parts`` as in colours_in."""
+    return colours_in(Image.fromarray(drawing(name, style)), parts)
 
 
-def colours_in(image):
-    """Colour words for a picture (Pillow, RGBA): those of at least a fifth of what is opaque."""
+def colours_in(image, parts=5):
+    """Colour words for a picture (Pillow, RGBA), as a frozenset.
+
+    They are the colours of at least one of so many ``parts`` of what is opaque.
+    """
     opaque = np.asarray(image)[..., 3] > 127  # (H, W)
     pixels = np.asarray(image.convert("RGB").convert("HSV"))[opaque]  # (N, 3)
     hue, saturation, value = pixels.T
@@ -78,5 +81,5 @@ def colours_in(image):
     dark_orange = (hue < 30) & (value < 176)
     names[dark_orange] = "brown"
     coloured = names[(saturation > 60) & (value > 60)]
-    found = [colour for colour in COLOURS if 5 * (coloured == colour).sum() >= len(names)]
+    found = [colour for colour in COLOURS if parts * (coloured == colour).sum() >= len(names)]
     return frozenset(found)

@@ -46,7 +46,8 @@ def test_confidence_is_stated(model, picture, capsys, monkeypatch, confidence):
     found = Caption("a cat", -1.0, ["a", "cat"], torch.zeros(1), confidence)
     monkeypatch.setattr(SceneCaptioner, "caption", lambda *_, **__: found)
     assert cli.main(["caption", picture, "--model", model]) == 0
-    note = " (low confidence 0.05: unlike what the model has seen)" if confidence < 0.5 else ""
+    meaning = "how well the least visible noun is seen, not calibrated"
+    note = f" (low confidence 0.05: {meaning})" if confidence < 0.5 else ""
     assert capsys.readouterr().out == f"{picture}: a cat{note}\n"
 
 
@@ -57,7 +58,22 @@ def test_json_is_one_object_a_line(model, picture, capsys):
     assert (row["picture"], row["caption"]) == (picture, expected.text)
     assert row["low_confidence"] is True
     assert row["confidence"] == pytest.approx(expected.confidence, rel=1e-4)
+    assert row["confidence_is"] == "how well the least visible noun is seen, not calibrated"
     assert "frame" not in row, "it is no animation"
+
+
+def test_a_calibrated_confidence_is_called_a_probability(picture, tmp_path, capsys):
+    torch.manual_seed(0)
+    captioner = SceneCaptioner(vocabulary(), **TINY, max_length=6, calibration=[-3.0, 0.5, 0.0])
+    captioner.save_pretrained(tmp_path / "model")
+    given = ["caption", picture, "--model", str(tmp_path / "model")]
+    assert cli.main(given) == 0
+    line = capsys.readouterr().out
+    assert "(low confidence 0.0" in line
+    assert line.endswith(": probability that every noun is right)\n")
+    assert cli.main([*given, "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["confidence_is"] == "probability that every noun is right"
 
 
 # ---- how words are chosen

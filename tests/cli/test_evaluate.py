@@ -5,9 +5,10 @@ import json
 import pytest
 
 from mmcourse import cli
-from mmcourse.data import EmojiScenes
+from mmcourse.data import EmojiScenes, splits
 from mmcourse.evaluation import bleu, cider_d, fact_scores, rouge_l
 from mmcourse.hub import load
+from mmcourse.recipes import scenes as recipe
 
 
 def test_evaluate(model, capsys):
@@ -46,3 +47,37 @@ def test_how_many_beams(model, monkeypatch, capsys, beams, expected):
     )
     assert cli.main(["evaluate", "--model", model, "--scenes", "6", *beams]) == 0
     assert seen == [("val", 6, "beam", expected)]
+
+
+@pytest.mark.parametrize(("split", "name"), [("composition", "new"), ("val", "like a new")])
+def test_each_novelty_has_its_own_rows(model, capsys, split, name):
+    given = ["evaluate", "--model", model, "--scenes", "40", "--split", split]
+    assert cli.main([*given, "--strategy", "greedy", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    scenes = [EmojiScenes(split)[index] for index in range(40)]
+    written = load(model).caption([scene.image for scene in scenes], "greedy")
+    for kind in ("pair", "binding"):
+        part = [
+            (caption.text, scene)
+            for caption, scene in zip(written, scenes, strict=True)
+            if kind in splits.compared_with(scene.description)
+        ]
+        texts, chosen = zip(*part, strict=True)
+        precision, recall = fact_scores(texts, chosen)["all"]
+        assert scores[f"{name} {kind}, scenes"] == len(part) < 40
+        assert scores[f"{name} {kind}, precision"] == pytest.approx(precision)
+        assert scores[f"{name} {kind}, recall"] == pytest.approx(recall)
+
+
+def test_other_splits_have_no_novelties(model, capsys):
+    assert cli.main(["evaluate", "--model", model, "--scenes", "2", "--split", "style"]) == 0
+    assert "new" not in capsys.readouterr().out
+
+
+def test_precision_and_recall_of_a_novelty_are_not_exchanged():
+    """Sentences that name one thing alone are true and say little."""
+    scenes = [EmojiScenes("composition")[index] for index in range(20)]
+    texts = [f"a {scene.description.groups[0].noun}" for scene in scenes]
+    scores = recipe.scores_by_novelty(texts, scenes, "composition")
+    assert scores["new pair, precision"] > 0.6 > scores["new pair, recall"] > 0
+    assert scores["new pair, scenes"] + scores["new binding, scenes"] == 20

@@ -3,6 +3,7 @@
 import hashlib
 import multiprocessing
 import resource
+from collections import Counter
 from random import Random
 
 import numpy as np
@@ -13,13 +14,14 @@ from torch.utils.data import DataLoader
 from mmcourse.data import (
     SPLITS,
     EmojiScenes,
+    Practice,
     backgrounds,
     language,
     scenes,
     splits,
     sprites,
 )
-from mmcourse.data.drawings import HELD_OUT_STYLE, STYLES
+from mmcourse.data.drawings import HELD_OUT_STYLE, STYLES, drawing
 
 COUNT = 400
 
@@ -43,7 +45,7 @@ def digest(dataset, indices):
 PINNED = {
     ("train", 64): "8ab519fad2663e3a",
     ("val", 64): "41c882cae3a13933",
-    ("composition", 96): "447996cd7f88d86d",
+    ("composition", 96): "67424adb68f61b51",
     ("style", 64): "edeaab628a6fcf44",
     ("style", 131): "0e5835a9feeb3578",
 }
@@ -141,6 +143,85 @@ def test_splits_keep_their_promise(split):
         for group in scene.description.groups:
             noun = language.noun_table()[group.noun]
             assert group.colour is None or (noun.tintable and group.colour not in noun.denied)
+
+
+def test_composition_asks_for_what_training_never_shows(split):
+    """Not as a tint, and not as the colour of a twentieth of a drawing."""
+    name, found = split
+    kinds = [splits.novelty(scene.description) for scene in found]
+    if name != "composition":
+        assert set(kinds) == {None}
+        return
+    assert 0.4 < kinds.count("pair") / COUNT < 0.6
+    for scene, kind in zip(found, kinds, strict=True):
+        groups = scene.description.groups
+        if kind == "pair":
+            assert splits.held_out(groups[0].noun, groups[1].noun)
+            continue
+        assert kind == "binding"
+        assert splits.held_out(groups[0].colour, groups[0].noun)
+        for style in STYLES:
+            if style in splits.styles_for(groups[0].noun, "train"):
+                assert share_of_colour(groups[0].noun, style, groups[0].colour) < 0.05
+
+
+def share_of_colour(noun, style, colour):
+    """The share of a drawing's opaque pixels in a colour, pixel by pixel."""
+    count = total = 0
+    for *rgb, alpha in drawing(noun, style).reshape(-1, 4).tolist():
+        total += alpha > 127
+        count += alpha > 127 and colour_of(*rgb) == colour
+    return count / total
+
+
+def colour_of(red, green, blue):
+    """The word for a colour, or None for black, white and grey."""
+    hue, saturation, value = (
+        Image.new("RGB", (1, 1), (red, green, blue)).convert("HSV").getpixel((0, 0))
+    )
+    if saturation <= 60 or value <= 60:
+        return None
+    if hue < 30 and value < 176:
+        return "brown"
+    ends = {9: "red", 30: "orange", 48: "yellow", 117: "green", 181: "blue", 213: "purple"}
+    for end, word in (ends | {245: "pink", 256: "red"}).items():
+        if hue < end:
+            return word
+    return None
+
+
+@pytest.mark.parametrize("name", ["val", "composition"])
+def test_what_a_novelty_is_compared_with(name):
+    dataset = EmojiScenes(name)
+    found = Counter()
+    for index in range(COUNT):
+        description = dataset[index].description
+        kinds = splits.compared_with(description)
+        found.update(kinds)
+        if name == "composition":
+            assert kinds == (splits.novelty(description),)
+            continue
+        assert ("pair" in kinds) == (len(description.groups) == 2)
+        first = description.groups[0]
+        natural = set()
+        for style in splits.styles_for(first.noun, "train"):
+            natural |= sprites.natural_colours(first.noun, style, parts=20)
+        held = [c for c in splits.held_out_colours(first.noun) if c not in natural]
+        tinted = first.colour is not None and first.colour not in natural
+        assert ("binding" in kinds) == (tinted and bool(held))
+    assert min(found.values()) > 15
+
+
+def test_what_training_shows_is_as_it_was():
+    """Pixels, boxes and captions of 200 pictures, before the composition split was narrowed."""
+    parts = hashlib.sha256()
+    for dataset in (EmojiScenes("train"), Practice()):
+        for index in range(100):
+            scene = dataset[index]
+            parts.update(scene.image.tobytes())
+            captions = scene.captions if scene.description else None
+            parts.update(repr((captions, scene.objects)).encode())
+    assert parts.hexdigest()[:16] == "bc63ce54ccca39bf"
 
 
 def test_all_kinds_of_scenes_occur(split):

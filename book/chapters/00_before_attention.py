@@ -17,13 +17,15 @@
 # seconds, from a thumbnail of 64 pixels. Wrong answers are framed.
 # ```
 #
+# All twelve things are known from the training, drawn by others. On the whole test set it is right less often: {glue:text}`before_network_all:.0%`.
+#
 # ::::{card}
 # :class-card: chapter-card
 #
 # **Goals**
 #
 # - read shapes, and foretell what broadcasting does
-# - differentiate by hand, by a small difference and by autograd, and get the same number
+# - differentiate by hand, by a small difference and by autograd, and see that they agree
 # - compute a softmax, a cross-entropy and a gradient step on paper
 # - write a training loop, and report its score beside a baseline and with an interval
 # - recognise four mistakes that raise no error
@@ -67,7 +69,7 @@
 # Nothing. It takes a nonlinearity between them. See *A network*.
 # :::
 #
-# **5.** A network names 80 of 100 new drawings. How large is the standard error of that share?
+# **5.** A network names 80 of 100 new drawings rightly. How large is the standard error of that share?
 #
 # :::{dropdown} Answer 5
 # $\sqrt{0.8 \cdot 0.2 / 100} = 0.04$. See *How sure are we?*
@@ -95,8 +97,8 @@ torch.set_num_threads(1)  # so small a network is not quicker with two
 # %% [markdown]
 # ## Animal, food or vehicle?
 #
-# [Our data](data.py) are drawings of things by six groups of artists. Here are one animal, one food and one vehicle by four of the
-# groups, and under each what our program gets: the mean red, green and blue of 8 × 8 squares, 192 numbers.
+# [Our data](data.py) are drawings of things in six styles, each by one group of artists (`noto` and `blob` are of one house). Here are one animal, one food and one vehicle in four
+# styles, and under each what our program gets: the mean red, green and blue in an 8 × 8 grid of squares, 192 numbers.
 
 # %%
 KINDS = ("animal", "food", "vehicle")
@@ -132,9 +134,9 @@ show_images(large + small, titles + [""] * len(small), columns=12, size=0.62);
 #
 # ## Tensors and shapes
 #
-# (Words in bold are in [the glossary](../glossary.md), in English and Chinese.) A **tensor** is numbers on a grid with any number of axes. Its **shape** says how long each axis is: () for a single number, (192)
-# for a vector, (5, 192) for a matrix of five rows. Examples that are processed together are a **batch**, and the batch
-# is the first axis.
+# (New terms are bold, and in [the glossary](../glossary.md), in English and Chinese.) A **tensor** is numbers on a grid with any number of axes. Its **shape** says how long each axis is: () for a single number, (192)
+# for a vector, (5, 192) for a matrix of five rows. PyTorch calls an axis a dimension, `dim`, and axis -1 is the last. A sum or mean over an axis takes
+# it away; `keepdim=True` leaves it with length 1. Examples that are processed together are a **batch**, and the batch is the first axis.
 
 # %% tags=["nbval-check-output"]
 names = [thing.name for thing in complete[:5]]
@@ -152,11 +154,11 @@ print("row plus column", tuple((torch.zeros(5, 1) + torch.zeros(4)).shape))
 # want, or a mistake that nobody reports.
 #
 # A product of matrices, `a @ b`, takes $(a, b)$ and $(b, c)$ to $(a, c)$: its number in row $i$ and column $j$ is the dot product of row
-# $i$ of the first and column $j$ of the second. Lengths often need rounding: $\lfloor 7/2 \rfloor = 3$ (down, the **floor**) and
+# $i$ of the first and column $j$ of the second, the sum of their products place by place. Axes before these two count matrices, and broadcast. $a^\top$, the **transpose**, has rows and columns exchanged. Lengths often need rounding: $\lfloor 7/2 \rfloor = 3$ (down, the **floor**) and
 # $\lceil 7/2 \rceil = 4$ (up).
 #
-# Pixels from 0 to 255 go into a network as numbers from -1 to 1, the channel axis first. By hand, `x / 127.5 - 1` and a
-# `movedim`; in this course, always by this function:
+# Pixels from 0 to 255 go into a network as numbers from -1 to 1, and the three colours, the **channels**, come before rows and columns. By hand, `x / 127.5 - 1`, and `movedim` for the
+# axes; for the drawings and scenes of this course, by this function:
 
 # %% tags=["remove-input"]
 show_source(to_pixels)
@@ -170,7 +172,7 @@ print("equal", tuple(by_hand.shape))
 # ## A derivative, three ways
 #
 # To learn is to make one number small, the **loss**. First on a problem that fits on paper: a line
-# $w x + b$ through the points $(0, 1)$, $(1, 3)$ and $(2, 2)$. Its loss is the mean squared error of its $n = 3$ points,
+# $w x + b$ near the points $(0, 1)$, $(1, 3)$ and $(2, 2)$. Its loss is the mean squared error of its $n = 3$ points,
 #
 # $$
 # \mathcal{L}(w, b) = \frac1n \sum_{i=1}^{n} e_i^2, \qquad e_i = w x_i + b - y_i .
@@ -184,7 +186,8 @@ print("equal", tuple(by_hand.shape))
 # (g \circ f)'(x) = g'(f(x))\; f'(x)
 # $$ (eq-before_attention-chain)
 #
-# The error is $f$ and the square is $g$, so $\partial \mathcal{L} / \partial w = \frac1n \sum 2 e_i x_i$ and
+# Where a weight reaches the loss on several ways, their products are added.
+# The error is $f$ and the square is $g$; $e_i$ grows by $x_i$ for each unit of $w$, and by 1 for each of $b$. So $\partial \mathcal{L} / \partial w = \frac1n \sum 2 e_i x_i$ and
 # $\partial \mathcal{L} / \partial b = \frac1n \sum 2 e_i$. At $w = b = 0$ the errors are $-1, -3, -2$:
 #
 # $$
@@ -219,8 +222,8 @@ for name, gradient in found.items():
     assert torch.allclose(gradient, found["by hand"], atol=1e-6)
 
 # %% [markdown]
-# **Autograd** records every operation on a tensor that `requires_grad`. `backward` then walks the record from the loss to the
-# weights and applies the chain rule at each operation: **backpropagation** {cite}`rumelhart1986`. A small difference asks for two losses a weight. One
+# **Autograd** records every operation on a tensor that `requires_grad`, except under `no_grad`; `detach` gives the numbers without their record. `backward` walks the record from the loss to the
+# weights, applies the chain rule at each operation, and *adds* what it finds to `grad`: **backpropagation** {cite}`rumelhart1986`. A small difference is only near the derivative, and asks for two losses a weight. One
 # `backward` gives all derivatives for a few times the work of one loss {cite}`baydin2018`, be it two weights or a billion.
 #
 # ## One step downhill
@@ -256,16 +259,16 @@ DescentExplorer(across, height)
 #
 # ## A network
 #
-# A **linear layer** takes a row $x$ to $x W + b$. Two of them with a **nonlinearity** between are a network:
+# A **linear layer** takes a row $x$ to $x W + b$, with weights $W$ and a **bias** $b$; inside a larger model it is also called a **projection**. Two of them with a **nonlinearity** between are a network:
 #
 # $$
 # f(x) = \operatorname{relu}(x W_1 + b_1)\, W_2 + b_2, \qquad \operatorname{relu}(z) = \max(z, 0)
 # $$ (eq-before_attention-network)
 #
-# For our pictures $x$ is $(B, 192)$, $W_1$ is $(192, 64)$ and $b_1$ has 64 numbers, added to every row by broadcasting; $W_2$ is $(64, 3)$ and
+# For a batch of $B$ pictures $x$ is $(B, 192)$, $W_1$ is $(192, 64)$ and $b_1$ has 64 numbers, added to every row by broadcasting. The 64 numbers between the layers are **hidden**. $W_2$ is $(64, 3)$ and
 # $b_2$ has 3 numbers. $\operatorname{relu}$ acts on each number alone. The output is $(B, 3)$: for each picture a **logit** for each kind, a score that may be any number.
 #
-# Without the nonlinearity it is one linear layer again:
+# Without the nonlinearity it is one linear layer again.
 #
 # $$
 # (x W_1 + b_1)\, W_2 + b_2 = x\,(W_1 W_2) + (b_1 W_2 + b_2)
@@ -299,8 +302,8 @@ parameters = sum(weights.numel() for weights in network.parameters())
 print(f"equal {tuple(by_hand.shape)}, {parameters:,} parameters")
 
 # %% [markdown]
-# Here `nn` is `torch.nn` and `F` is `torch.nn.functional`. An **`nn.Module`** knows its **parameters**, the tensors that training changes, those of its parts included. `nn.Linear` keeps the transpose of our $W$.
-# Its first weights are random; `manual_seed`, with a **seed**, makes them the same in every run.
+# Here `nn` is `torch.nn` and `F` is `torch.nn.functional`. An `nn.Module` knows its **parameters**, the numbers that training changes, those of its parts included. `nn.Linear` keeps the transpose of our $W$.
+# Its first weights are random; `manual_seed`, with a **seed**, makes them the same in every run on one computer. (`randn` draws from the **normal distribution** with mean 0 and standard deviation 1, the *standard* one.)
 #
 # ## Softmax and cross-entropy
 #
@@ -314,13 +317,13 @@ print(f"equal {tuple(by_hand.shape)}, {parameters:,} parameters")
 # Over a batch we take the mean. With the natural logarithm its unit is the **nat**. Who gives all $K$ classes the same pays $\log K$. On paper: the logits $(0, \log 2, 0)$ have the exponentials $1, 2, 1$, the probabilities are
 # $(\frac14, \frac12, \frac14)$, and if the second class is true the loss is $\log 2 \approx 0.69$ nats.
 #
-# A large $z$ overflows: in 32 bits $e^{89}$ is already infinite. But adding one number to all logits changes no probability, so we subtract the largest, $m$:
+# A large $z$ overflows: in 32 bits $e^{89}$ is already infinite. But adding one number $c$ to all logits changes no probability, since $e^c$ cancels, so we subtract the largest, $m$:
 #
 # $$
 # \log p_k = (z_k - m) - \log \sum_{j=1}^{K} e^{z_j - m}, \qquad m = \max_j z_j .
 # $$ (eq-before_attention-stable)
 #
-# Now the largest exponential is $e^0$, and the sum lies between 1 and $K$. This is **log-softmax**. The derivative is as short as one could wish:
+# The largest exponential is then $e^0$, and the sum lies between 1 and $K$. This is **log-softmax**. The derivative is short (an exercise derives it):
 #
 # $$
 # \frac{\partial \mathcal{L}}{\partial z_k} = p_k - [k = y]
@@ -355,7 +358,7 @@ print("loss and derivative equal PyTorch's on three shapes")
 # ### A step on paper
 #
 # One input $x = (2, 1)$, a linear layer with $W = 0$ and no bias, two classes, the first is true. The logits are $(0, 0)$, the probabilities
-# $(\frac12, \frac12)$, the loss $\log 2 = 0.693$, and by {eq}`eq-before_attention-logits` the derivative by the logits is $(-\frac12, \frac12)$. Since $z = x W$, the chain rule gives
+# $(\frac12, \frac12)$, the loss $\log 2 = 0.693$, and by {eq}`eq-before_attention-logits` the derivative by the logits is $(-\frac12, \frac12)$. Since $z = x W$, the weight $W_{jk}$ reaches only $z_k$, multiplied by $x_j$. So the chain rule gives
 #
 # $$
 # \frac{\partial \mathcal{L}}{\partial W} = x^\top \left(-\tfrac12 \;\; \tfrac12\right) = \begin{pmatrix} -1 & 1 \\ -\tfrac12 & \tfrac12 \end{pmatrix}.
@@ -378,7 +381,7 @@ print(f"loss {loss:.3f}, after the step {after:.3f}, first class {(x @ W).softma
 # %% [markdown]
 # ## The loop
 #
-# A **training loop** repeats the step on batches drawn at random. Plain gradient descent gives all weights one rate; **Adam** {cite}`kingma2015` gives each
+# A **training loop** repeats the step on batches drawn at random: their gradient is on average that of all examples, and cheaper. Plain gradient descent gives all weights one rate; **Adam** {cite}`kingma2015` gives each
 # its own step size:
 #
 # $$
@@ -386,7 +389,7 @@ print(f"loss {loss:.3f}, after the step {after:.3f}, first class {(x @ W).softma
 # $$ (eq-before_attention-adam)
 #
 # $\hat m$ and $\hat v$ are running means of a weight's gradient and of its square, corrected for their start at zero; $\epsilon = 10^{-8}$. While the gradient stays the same
-# the fraction is about $\pm 1$, however small the gradient is; where its sign keeps changing, it is near 0. On paper: in the first step $\hat m$ is the gradient and $\hat v$ its square, so with
+# the fraction is about $\pm 1$, however small the gradient is (until $\epsilon$ counts); where its sign keeps changing, it is near 0. On paper: in the first step $\hat m$ is the gradient and $\hat v$ its square, so with
 # $\eta = 0.1$ our line goes from $(0, 0)$ to $(0.1, 0.1)$. [Chapter 12](12_training.py) has later steps by hand, and three
 # refinements: **weight decay** pulls each weight a little towards zero in every step, **gradient clipping** shortens a gradient that is longer than a limit, and a
 # **learning-rate schedule** changes $\eta$ from step to step.
@@ -400,7 +403,7 @@ print([round(number, 6) for number in weights.tolist()])
 
 # %%
 def train(data, seed, make=lambda: Network(192, 64, 3), rate=1e-2, steps=600, clear=True):
-    """A model trained on rows x (N, 192) and their classes y (N,)."""
+    """A model trained on rows x (N, inputs) and their classes y (N,)."""
     x, y = data
     torch.manual_seed(seed)
     model = make()
@@ -420,8 +423,8 @@ def train(data, seed, make=lambda: Network(192, 64, 3), rate=1e-2, steps=600, cl
 #
 # ## On real drawings
 #
-# Two thirds of the things, drawn by five groups of artists, are the **training set**. The other third, by the same
-# artists, is the **validation set**: on it we choose settings. The drawings of the sixth group are the **test set**: nothing below is chosen on it.
+# Two thirds of the things, in five styles, are the **training set**. The other third, by the same
+# artists, is the **validation set**: on it we choose settings. The drawings in the sixth style, by a house of its own, are the **test set**: nothing below is chosen on it.
 
 # %% tags=["hide-input"]
 def load(names, styles):
@@ -486,7 +489,7 @@ glue("before_last_train", losses["training"][-1], display=False)
 
 # %% [markdown]
 # The training loss falls to {glue:text}`before_last_train:.3f` nats. The validation loss is lowest after {glue:text}`before_lowest:d` steps, {glue:text}`before_lowest_loss:.2f`, and then rises to
-# {glue:text}`before_last_loss:.2f`: the network learns its drawings by heart, and its loss on others grows. This is **overfitting**, and why a score on
+# {glue:text}`before_last_loss:.2f`: the network learns its drawings by heart, and its loss on others grows. (The share of right answers need not fall: the loss punishes who is certain and wrong.) This is **overfitting**, and why a score on
 # the training set says little about new drawings.
 #
 # ### How sure are we?
@@ -497,8 +500,8 @@ glue("before_last_train", losses["training"][-1], display=False)
 # \mathrm{SE} = \frac{s}{\sqrt n}, \qquad \text{for a share } p \text{ of right answers:}\quad \sqrt{\frac{p\,(1 - p)}{n}},
 # $$ (eq-before_attention-error)
 #
-# with $s$ the **standard deviation** of the $n$ numbers, the root of their mean squared distance from their mean. On paper: 80 of 100 right, $\sqrt{0.8 \cdot 0.2 / 100} = 0.04$. It holds for independent items only. The **bootstrap** {cite}`efron1993` needs no formula: draw $n$ of the $n$ items
-# with replacement, compute the score, do so 2,000 times; the middle 95 % of the scores are an interval ([chapter 13](13_evaluation.py)).
+# with $s$ the **standard deviation** of the $n$ numbers, the root of their **variance**, which is their mean squared distance from their mean. On paper: 80 of 100 right, $\sqrt{0.8 \cdot 0.2 / 100} = 0.04$. The **bootstrap** {cite}`efron1993` needs no formula: draw $n$ of the $n$ items
+# with replacement, compute the score, do so 2,000 times; the middle 95 % of the scores are an interval ([chapter 13](13_evaluation.py)). Both hold for independent items only.
 
 # %% tags=["nbval-check-output"]
 answers = np.array([1.0] * 80 + [0.0] * 20)
@@ -545,7 +548,7 @@ glue("before_tested", len(hits["network", "all"]), display=False)
 glue("before_new", len(hits["network", "new things"]), display=False)
 
 # %% [markdown]
-# Right answers for artists who took no part in the training: {glue:text}`before_tested:d` drawings of as many things, of which {glue:text}`before_new:d` show things that no training drawing shows (the validation set does, by other artists). Intervals are over the drawings; trained rows are the mean of the seeds 0, 1, 2.
+# Right answers for artists who took no part in the training: {glue:text}`before_tested:d` drawings of as many things, of which {glue:text}`before_new:d` show things whose name no training drawing has. (The validation set has them, by others; and some have kin in the training: *train* has *bullet train*.) Intervals are over the drawings of *these* artists: how other artists would differ, one group cannot say. Trained rows are the mean of the seeds 0, 1, 2.
 #
 # | | known things | new things | all | 95 % | seeds |
 # |---|---|---|---|---|---|
@@ -555,8 +558,8 @@ glue("before_new", len(hits["network", "new things"]), display=False)
 # | network | {glue:text}`before_network_known:.0%` | {glue:text}`before_network_new:.0%` | {glue:text}`before_network_all:.0%` | {glue:text}`before_network_all_interval` | {glue:text}`before_network_seeds` |
 #
 # The network beats the most frequent kind. The interval of their difference, on the same drawings, is {glue:text}`before_gap_frequent`. More than that these drawings do not say:
-# network less linear layer is {glue:text}`before_gap_linear`, network less nearest drawing {glue:text}`before_gap_nearest`, and both intervals hold 0. What {glue:text}`before_parameters:,` numbers have learned **cannot be told
-# apart** from looking up the nearest of {glue:text}`before_trained:d` drawings. A score without its baseline would have hidden that. [Chapter 5](05_vision.py) looks for a better way to see.
+# network less linear layer is {glue:text}`before_gap_linear`, network less nearest drawing {glue:text}`before_gap_nearest`, and both intervals hold 0. By this score, what {glue:text}`before_parameters:,` numbers have learned cannot be told
+# apart from looking up the nearest of {glue:text}`before_trained:d` drawings. A score without its baseline would have hidden that. [Chapter 5](05_vision.py) looks for a better way to see.
 #
 # ## Words are rows of a table
 #
@@ -585,10 +588,10 @@ print("rows with a gradient:", table.weight.grad.any(-1).tolist())
 #
 # The loop is still this one. What practitioners of 2026 put into it has changed:
 #
-# - **The optimiser.** AdamW {cite}`loshchilov2019` decays the weights apart from the gradient; chapter 12 uses it. Muon makes the step of a matrix nearly orthogonal; {cite:t}`liu2025` train large language models with it and report that it needs about half of AdamW's computation.
-# - **The nonlinearity.** Many Transformers have a GELU in place of the ReLU ([chapter 2](02_transformer.py)), or a product of two linear layers of which one is bent.
+# - **The optimiser.** AdamW {cite}`loshchilov2019` decays the weights apart from the gradient; chapter 12 uses it. Muon makes the step of a matrix nearly orthogonal, equally long in all directions; {cite:t}`liu2025` train large language models with it and report about half of AdamW's computation, with weights and data balanced to need the least.
+# - **The nonlinearity.** Many Transformers have a GELU in place of the ReLU ([chapter 2](02_transformer.py)), or the product, place by place, of two linear layers with a nonlinearity on one.
 # - **The first layer.** In ours each weight belongs to one place, so a thing that has moved meets other weights. [Chapter 5](05_vision.py) shares weights over places.
-# - **The start.** Where trained weights exist one starts from them, as [chapter 16](16_photographs.py) does.
+# - **The start.** Where trained weights exist one mostly starts from them, as [chapter 16](16_photographs.py) does.
 #
 # ## What goes wrong
 #
@@ -627,9 +630,8 @@ glue("before_frequent_val", (validation[1] == frequent).float().mean().item(), d
 # | no nonlinearity | {glue:text}`before_damage_bend_train` | {glue:text}`before_damage_bend_val` |
 #
 # Each range is that of three seeds. The most frequent kind alone is right in {glue:text}`before_frequent_val:.0%` of the validation set. None of the three raises an error.
-# At a hundred times the rate, and with gradients that pile up, the network ends where that guess is. Without the nonlinearity it is a linear layer that takes a detour: in as many steps it learns less of the training set by heart, and on the validation set it does what
-# one linear layer does.
-#
+# At a hundred times the rate, and with gradients that pile up, the network ends near that guess. Without the nonlinearity it is a linear layer in two parts: in as many steps it learns less by heart, and on the validation set it scores like
+# the one above.
 #
 # The fourth mistake is a softmax without its maximum, in a model that is certain:
 
@@ -688,8 +690,8 @@ print(((predicted - wanted) ** 2).mean().item())
 # :label: so-before_attention-difference
 # :class: dropdown
 # ````
-# At first it falls like $h$, because the curve bends less over a shorter step. Then it grows: the two values agree in almost all of their seven digits, and their difference is what rounding left of them. This is why the check
-# in the text uses 64 bits, both sides, and $h = 10^{-5}$.
+# At first it falls like $h$, because the curve bends less over a shorter step. Then it grows: the two values agree in almost all of their seven digits, and their difference is what rounding left of them ($z + h$ is rounded too). This is why the check
+# in the text uses 64 bits, and a step to both sides: there the bends cancel, and the error falls like $h^2$.
 
 # %%
 z = torch.tensor(1.0)
@@ -764,7 +766,8 @@ print(f"steepest {steepest:.2f}, flattest {flattest:.2f}, limit {2 / steepest:.2
 # :label: so-before_attention-xor
 # :class: dropdown
 # ````
-# Let $d$ be the difference of the two logits, linear in the input plus a constant. Then $d(0,0) + d(1,1) = d(0,1) + d(1,0)$. The right classes need a negative left side and a positive right side. With all four at probability one half the loss is $\log 2$, and no linear layer gets below.
+# Let $d$ be the logit of class 1 less that of class 0: linear in the input, plus a constant. Then $d(0,0) + d(1,1) = d(0,1) + d(1,0)$. The right classes need a negative left side and a positive right side. With all four at probability one half the loss is $\log 2$, and no linear layer gets below: the four losses are
+# $\log(1 + e^u)$ with $u = d(0,0), d(1,1), -d(0,1), -d(1,0)$, whose sum is 0; this curve bends upwards, so the mean of four of its values is at least its value at their mean, $\log(1 + e^0)$.
 
 # %% tags=["nbval-check-output"]
 corners = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]])
@@ -796,7 +799,7 @@ for name, make in {"linear": lambda: nn.Linear(2, 2), "network": lambda: Network
 #
 # ::::::{card}
 # :class-card: quiz
-# **2.** From the first steps on the loss jumps up and down and ends above that of guessing. What do you try first?
+# **2.** From the first steps on the training loss jumps up and down and ends above that of guessing. What do you try first?
 #
 # :::{dropdown} A smaller learning rate
 # **Yes.** Steps that overshoot look like this. Divide the rate by ten.
@@ -844,7 +847,7 @@ for name, make in {"linear": lambda: nn.Linear(2, 2), "network": lambda: Network
 #
 # ::::::{card}
 # :class-card: quiz
-# **5.** Two systems name the same 100 drawings, one 80 and the other 84. Is the second better?
+# **5.** Of the same 100 drawings one system names 80 rightly and another 84. Is the second better?
 #
 # :::{dropdown} Yes: 84 is more than 80
 # **No.** Each share has a standard error of about 4 points; another hundred drawings could turn it round.
@@ -860,14 +863,14 @@ for name, make in {"linear": lambda: nn.Linear(2, 2), "network": lambda: Network
 # ## Take-aways
 #
 # - A shape says what a tensor means. Broadcasting fits shapes from the last axis, also where you did not mean it.
-# - A gradient is the chain rule, from the loss back to the weights. By hand, by a small difference and by autograd it is the same number.
+# - A gradient is the chain rule, from the loss back to the weights. By hand and by autograd it is the same number, and a small difference comes near it.
 # - Cross-entropy is minus the log-probability of the truth; its derivative by the logits is what was said minus what is true.
 # - A training loop is four lines: loss, clear, backward, step. The learning rate is the first thing to try when it fails.
-# - A score belongs to data that nothing was chosen on, and stands beside a cheap baseline and an interval.
+# - A score counts on data that nothing was trained or chosen on, beside a cheap baseline and with an interval.
 #
 # ## Further reading
 #
-# - {cite:t}`goodfellow2016`: the textbook; chapters 2 to 4 have the mathematics of this page, chapter 6 its networks.
+# - {cite:t}`goodfellow2016`: a textbook; chapters 2 to 4 have the mathematics of this page, chapter 6 its networks and backpropagation.
 # - {cite:t}`baydin2018`: how a program computes derivatives, what autograd does, and what it is not.
 # - {cite:t}`rumelhart1986`: four pages that showed what hidden layers learn by backpropagation.
 # - {cite:t}`kingma2015`: Adam, and where its corrections come from.

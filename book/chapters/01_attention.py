@@ -130,8 +130,8 @@ for question in asked:
 
 # %% [markdown]
 # You answer at once: you look for the thing, then you read its colour, and you leave the other things alone. *Which*
-# thing you look at depends on the question. So no fixed weights do it, neither one third for each object nor any
-# others. **How does a layer compute, from the question and the objects, how much to look at each object?** And how
+# thing you look at depends on the question. So no fixed weights single it out, neither one third for each object nor
+# any others. **How does a layer compute, from the question and the objects, how much to look at each object?** And how
 # can that be learned by following a derivative?
 #
 # ## The formula
@@ -299,9 +299,10 @@ attention_map(weights, ["red", "big", "car"], ["red", "big", "car"], values=True
 # %% [markdown]
 # The next figure is the same three keys in the plane, with a query that you can move.
 #
-# 1. Turn the query, by its tip: the key that points the same way gets the weight. Then make the query longer. The
-#    weights go from equal thirds, at length zero, towards all or nothing. A short query asks everyone, a long one asks
-#    for an exact match, like a dictionary.
+# 1. Turn the query, by its tip, and see which bar grows. It is the key with the largest dot product, which need not
+#    be the one that points the same way: *car* is longer than *red*, so it wins everywhere between the two axes and
+#    ties with *red* on the first. Then make the query longer. The weights go from equal thirds, at length zero,
+#    towards all or nothing: a short query asks everyone, a long one only the best match.
 # 2. Press *Start again* and move the slider $d_k$. A query and a key with more numbers have a larger dot product,
 #    typically $\sqrt{d_k / 2}$ times the one in the plane, so that is what the slider does to it. The division takes
 #    the growth back, and the weights stay where they are.
@@ -384,8 +385,8 @@ for name, result in blind.items():
     print(f"{name:28} {verdict}")
 
 # %% [markdown]
-# **NaN**, "not a number", is what floating point writes for 0/0. One NaN in one row reaches every weight of the model
-# through the gradient, and the training is lost. Ours gives zeros, forwards and backwards: who sees nothing takes
+# **NaN**, "not a number", is what floating point writes for 0/0. One NaN in one row makes the loss NaN, and through
+# the gradient every weight of the model: the training is lost. Ours gives zeros, forwards and backwards: who sees nothing takes
 # nothing. A mask of the wrong type or shape gets a message that says what was expected:
 
 # %% tags=["nbval-check-output"]
@@ -507,8 +508,8 @@ for causal in (False, True):
 
 # %% [markdown]
 # So to attention without a causal mask a sentence is a bag of words, and the two captions of the first section still
-# look alike to a single such layer. With the mask, a token sees *which* tokens come before it, but still not in what
-# order. The objects of a scene *are* a bag: there the lack of order is right. For words, [chapter
+# look alike to it, in one layer or in many. With the mask, a token of the first layer sees *which* tokens come before
+# it, but still not in what order. The objects of a scene *are* a bag: there the lack of order is right. For words, [chapter
 # 2](02_transformer.py) adds the positions to the vectors.
 #
 # ## Use it: what colour is it?
@@ -518,11 +519,12 @@ for causal in (False, True):
 # The answer is one of nine: eight tints, or "its own colours".
 #
 # We use scenes with two kinds of things whose colours differ, and ask for both. `describe` gives the content of a
-# scene without painting it, which is faster and, as the first line proves, the same.
+# scene without painting it, which is faster; the first line checks on our scene that it is the same.
 
 # %%
 from mmcourse.data.drawings import nouns
 from mmcourse.data.language import COLOURS
+from mmcourse.data.splits import novelty
 
 assert scenes.describe(Random(scene.key)) == scene.description
 NOUNS = {noun.name: i for i, noun in enumerate(nouns(), 1)}  # 0 is padding
@@ -537,12 +539,13 @@ def to_numbers(groups):
 
 
 # %%
-def load(split, count):
-    """Things (N, 3, 2), nouns asked for (N,) and answers (N,) for ``count`` scenes."""
+def load(split, count, new=None):
+    """Things (N, 3, 2), nouns asked for (N,) and answers (N,), from ``count`` scenes."""
     source, things, asked, answer = EmojiScenes(split), [], [], []
     for index in range(count):
-        groups = source.describe(Random(f"{split}/{index}")).groups
-        if len({group.colour for group in groups}) == 2:
+        description = source.describe(Random(f"{split}/{index}"))
+        groups = description.groups
+        if novelty(description) == new and len({group.colour for group in groups}) == 2:
             for group in groups:
                 things.append(to_numbers(groups))
                 asked.append(NOUNS[group.noun])
@@ -551,12 +554,15 @@ def load(split, count):
 
 
 train_data, val_data = load("train", 20000), load("val", 5000)
-new_data = load("composition", 5000)
-for name, data in {"train": train_data, "val": val_data, "composition": new_data}.items():
+new_pairs = load("composition", 5000, "pair")
+new_tints = load("composition", 5000, "binding")
+for name, data in {"train": train_data, "val": val_data, "composition, new pair": new_pairs,
+                   "composition, new tint": new_tints}.items():
     print(len(data[2]), "questions in", name)
 
 # %% [markdown]
-# In the `composition` split each scene holds a pair of nouns, or a tint on a noun, that no training scene has.
+# In the `composition` split each scene holds a pair of nouns, or a tint on a noun, that no training scene has. These
+# are two kinds of novelty, so they are counted apart.
 #
 # Four layers compete. They share the vectors and the answering head and differ in one method only, `read`: what they
 # take from the objects. *Blind* sees no objects, only the question. *Mean* takes the mean of the objects. *Deep Sets*
@@ -613,7 +619,7 @@ class Attention(Reader):
 
 # %% [markdown]
 # The question is one target, so $T = 1$. The objects are the sources, so $S = 3$ with the padding. Every layer gets
-# the same training, three times with three seeds. It makes the **cross-entropy** small, minus the logarithm of the probability of the
+# the same training, three times with three seeds, at a rate that was tuned for none of them. It makes the **cross-entropy** small, minus the logarithm of the probability of the
 # right answer, by Adam {cite}`kingma2015`: gradient descent in which each weight has a step size of its own ([chapter 0](00_before_attention.py) has both formulas).
 
 # %%
@@ -641,7 +647,8 @@ def accuracy(model, data, mask=None):
 pairs = val_data[0][:, 2, 0] == 0  # scenes with one thing of each kind
 tinted = (val_data[0][..., 1] != 1).all(1)  # no thing in its own colours; padding is 0
 tests = {"val": val_data, "pairs": [part[pairs] for part in val_data],
-         "tinted": [part[tinted] for part in val_data], "new": new_data}
+         "tinted": [part[tinted] for part in val_data],
+         "new_pair": new_pairs, "new_tint": new_tints}
 kinds = Blind, Mean, DeepSets, Attention
 models = {kind: [train(kind, seed) for seed in range(3)] for kind in kinds}
 scores = {(kind.__name__, name): [accuracy(model, data) for model in models[kind]]
@@ -654,6 +661,8 @@ for (kind, name), values in scores.items():
 most = train_data[2].bincount().argmax()
 for name, data in tests.items():
     glue(f"attention_most_{name}", (data[2] == most).float().mean().item(), display=False)
+untinted = sum(not noun.tintable for noun in nouns()) / len(nouns())
+glue("attention_untinted", untinted, display=False)
 glue("attention_questions", len(val_data[2]), display=False)
 glue("attention_tinted_questions", int(tinted.sum()), display=False)
 used = {"Blind": ("noun", "answer"), "Mean": ("noun", "colour", "answer"),
@@ -667,21 +676,24 @@ for kind, parts in used.items():
 # Right answers, mean of the seeds 0, 1 and 2, ± half of the range. In the column *both tinted* no thing has its own
 # colours ({glue:text}`attention_tinted_questions` questions of {glue:text}`attention_questions:,`):
 #
-# | layer | parameters in use | val | val, two things only | val, both tinted | composition |
+# | layer | parameters in use | val | val, both tinted | composition, new pair | composition, new tint |
 # |---|---|---|---|---|---|
-# | always the most frequent answer | 0 | {glue:text}`attention_most_val:.1%` | {glue:text}`attention_most_pairs:.1%` | {glue:text}`attention_most_tinted:.1%` | {glue:text}`attention_most_new:.1%` |
-# | Blind | {glue:text}`attention_Blind_size:,` | {glue:text}`attention_Blind_val:.1%`&nbsp;±&nbsp;{glue:text}`attention_Blind_val_spread:.1%` | {glue:text}`attention_Blind_pairs:.1%`&nbsp;±&nbsp;{glue:text}`attention_Blind_pairs_spread:.1%` | {glue:text}`attention_Blind_tinted:.1%`&nbsp;±&nbsp;{glue:text}`attention_Blind_tinted_spread:.1%` | {glue:text}`attention_Blind_new:.1%`&nbsp;±&nbsp;{glue:text}`attention_Blind_new_spread:.1%` |
-# | Mean | {glue:text}`attention_Mean_size:,` | {glue:text}`attention_Mean_val:.1%`&nbsp;±&nbsp;{glue:text}`attention_Mean_val_spread:.1%` | {glue:text}`attention_Mean_pairs:.1%`&nbsp;±&nbsp;{glue:text}`attention_Mean_pairs_spread:.1%` | {glue:text}`attention_Mean_tinted:.1%`&nbsp;±&nbsp;{glue:text}`attention_Mean_tinted_spread:.1%` | {glue:text}`attention_Mean_new:.1%`&nbsp;±&nbsp;{glue:text}`attention_Mean_new_spread:.1%` |
-# | Deep Sets | {glue:text}`attention_DeepSets_size:,` | {glue:text}`attention_DeepSets_val:.1%`&nbsp;±&nbsp;{glue:text}`attention_DeepSets_val_spread:.1%` | {glue:text}`attention_DeepSets_pairs:.1%`&nbsp;±&nbsp;{glue:text}`attention_DeepSets_pairs_spread:.1%` | {glue:text}`attention_DeepSets_tinted:.1%`&nbsp;±&nbsp;{glue:text}`attention_DeepSets_tinted_spread:.1%` | {glue:text}`attention_DeepSets_new:.1%`&nbsp;±&nbsp;{glue:text}`attention_DeepSets_new_spread:.1%` |
-# | **Attention** | {glue:text}`attention_Attention_size:,` | **{glue:text}`attention_Attention_val:.1%`**&nbsp;±&nbsp;{glue:text}`attention_Attention_val_spread:.1%` | **{glue:text}`attention_Attention_pairs:.1%`**&nbsp;±&nbsp;{glue:text}`attention_Attention_pairs_spread:.1%` | **{glue:text}`attention_Attention_tinted:.1%`**&nbsp;±&nbsp;{glue:text}`attention_Attention_tinted_spread:.1%` | **{glue:text}`attention_Attention_new:.1%`**&nbsp;±&nbsp;{glue:text}`attention_Attention_new_spread:.1%` |
+# | always the most frequent answer | 0 | {glue:text}`attention_most_val:.1%` | {glue:text}`attention_most_tinted:.1%` | {glue:text}`attention_most_new_pair:.1%` | {glue:text}`attention_most_new_tint:.1%` |
+# | Blind | {glue:text}`attention_Blind_size:,` | {glue:text}`attention_Blind_val:.1%`&nbsp;±&nbsp;{glue:text}`attention_Blind_val_spread:.1%` | {glue:text}`attention_Blind_tinted:.1%`&nbsp;±&nbsp;{glue:text}`attention_Blind_tinted_spread:.1%` | {glue:text}`attention_Blind_new_pair:.1%`&nbsp;±&nbsp;{glue:text}`attention_Blind_new_pair_spread:.1%` | {glue:text}`attention_Blind_new_tint:.1%`&nbsp;±&nbsp;{glue:text}`attention_Blind_new_tint_spread:.1%` |
+# | Mean | {glue:text}`attention_Mean_size:,` | {glue:text}`attention_Mean_val:.1%`&nbsp;±&nbsp;{glue:text}`attention_Mean_val_spread:.1%` | {glue:text}`attention_Mean_tinted:.1%`&nbsp;±&nbsp;{glue:text}`attention_Mean_tinted_spread:.1%` | {glue:text}`attention_Mean_new_pair:.1%`&nbsp;±&nbsp;{glue:text}`attention_Mean_new_pair_spread:.1%` | {glue:text}`attention_Mean_new_tint:.1%`&nbsp;±&nbsp;{glue:text}`attention_Mean_new_tint_spread:.1%` |
+# | Deep Sets | {glue:text}`attention_DeepSets_size:,` | {glue:text}`attention_DeepSets_val:.1%`&nbsp;±&nbsp;{glue:text}`attention_DeepSets_val_spread:.1%` | {glue:text}`attention_DeepSets_tinted:.1%`&nbsp;±&nbsp;{glue:text}`attention_DeepSets_tinted_spread:.1%` | {glue:text}`attention_DeepSets_new_pair:.1%`&nbsp;±&nbsp;{glue:text}`attention_DeepSets_new_pair_spread:.1%` | {glue:text}`attention_DeepSets_new_tint:.1%`&nbsp;±&nbsp;{glue:text}`attention_DeepSets_new_tint_spread:.1%` |
+# | **Attention** | {glue:text}`attention_Attention_size:,` | **{glue:text}`attention_Attention_val:.1%`**&nbsp;±&nbsp;{glue:text}`attention_Attention_val_spread:.1%` | **{glue:text}`attention_Attention_tinted:.1%`**&nbsp;±&nbsp;{glue:text}`attention_Attention_tinted_spread:.1%` | **{glue:text}`attention_Attention_new_pair:.1%`**&nbsp;±&nbsp;{glue:text}`attention_Attention_new_pair_spread:.1%` | **{glue:text}`attention_Attention_new_tint:.1%`**&nbsp;±&nbsp;{glue:text}`attention_Attention_new_tint_spread:.1%` |
 #
-# *Blind* can learn only which colours a noun tends to have, and that does not carry over: it stays below the
-# constant answer, which is "its own colours". *Mean* also knows which two colours are in the scene, and has to guess
-# which belongs to the noun. It does better than one half because not every colour is as likely on every noun. But
-# where the scene has one thing of each kind, its input is provably the same for both answers: the sum of two nouns
-# and two colours, in any order. *Deep Sets* ties a colour to its noun before the mean and comes much further. *Attention*
-# looks up the thing and reads its colour. The last digits change with the machine and the seed. On `val`, the steps from
-# *Blind* to *Mean*, to *Deep Sets* and to *Attention* are many times larger than the spread of the seeds.
+# *Blind* can learn only which colours a noun had in training. For most nouns "its own colours" is the best guess all
+# the same, so beside the constant answer it has little to gain from what it learned by heart. *Mean* also knows which
+# two colours are in the scene, and has to guess which belongs to the noun. It does better than one half because not
+# every colour is as likely on every noun: {glue:text}`attention_untinted:.0%` of the nouns are never tinted. But where
+# the scene has one thing of each kind, its input is provably the same for both answers: the sum of two nouns and two
+# colours, in any order (on these scenes *Mean* has {glue:text}`attention_Mean_pairs:.1%`, *Deep Sets*
+# {glue:text}`attention_DeepSets_pairs:.1%`, *Attention* {glue:text}`attention_Attention_pairs:.1%`). *Deep Sets* ties a
+# colour to its noun before the mean and comes much further. *Attention* looks up the thing and reads its colour. The
+# last digits change with the machine and the seed. On `val`, the steps from *Blind* to *Mean*, to *Deep Sets* and to
+# *Attention* are many times larger than the spread of the seeds.
 #
 # Look at the column *both tinted* before you believe a ranking. There *Deep Sets* lies with *Mean*, near one half,
 # and the seeds cannot tell the two apart: nearly all that it gained on `val` is the step "tinted or in its own colours". Can it not hold the pairs? We
@@ -689,17 +701,19 @@ for kind, parts in used.items():
 
 # %%
 longer = [train(DeepSets, seed, steps=1000) for seed in range(3)]
-groups = {"train": train_data, "val": val_data, "val, both tinted": tests["tinted"]}
+both = (train_data[0][..., 1] != 1).all(1)
+groups = {"train": train_data, "train, both tinted": [part[both] for part in train_data],
+          "val": val_data, "val, both tinted": tests["tinted"]}
 for name, data in groups.items():
     values = [accuracy(model, data) for model in longer]
-    print(f"{name:17} {np.mean(values):.1%} ± {np.ptp(values) / 2:.1%}")
+    print(f"{name:19} {np.mean(values):.1%} ± {np.ptp(values) / 2:.1%}")
 
 # %% [markdown]
 # It answers nearly everything about the scenes of training, those with two tints too, so one vector can hold the pairs. What it
 # lacks is generalisation: it has learned these scenes, not the lookup. *Attention* has the lookup built in. That is a
 # finding about this task, these sizes and this much data, not about all functions of sets.
 #
-# On `composition`, remember what the score says: this layer never had to *see* a red horse. It got the noun and the
+# On `composition`, remember what the score says: these layers never had to *see* a red horse. They got the noun and the
 # colour as clean vectors. To read them from pixels is the task of [chapter 5](05_vision.py).
 #
 # ### Where does it look?
@@ -717,16 +731,18 @@ def look(model, things, asked):
     return model.attention(question, objects, mask, return_weights=True)[1][:, 0, 0]
 
 
-model = models[Attention][0]
 things, asked_noun, answer = val_data
-right = things[..., 0] == asked_noun[:, None]
-share = (look(model, things, asked_noun) * right).sum(-1)
+right = things[..., 0] == asked_noun[:, None]  # (N, 3)
+shares = [(look(model, things, asked_noun) * right).sum(-1).mean().item()
+          for model in models[Attention]]
 uniform = right.sum(-1) / (things[..., 0] != 0).sum(-1)
-print(f"weight on the right things {share.mean():.3f}, with equal weights {uniform.mean():.3f}")
+print(f"weight on the right things {np.mean(shares):.3f} ± {np.ptp(shares) / 2:.3f}, "
+      f"with equal weights {uniform.mean():.3f}")
 
 # %% tags=["remove-cell"]
-glue("attention_share", share.mean().item(), display=False)
+glue("attention_share", float(np.mean(shares)), display=False)
 glue("attention_share_uniform", uniform.mean().item(), display=False)
+model = models[Attention][0]
 numbers = to_numbers(scene.description.groups)
 figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.4))
 for axis, group, question in zip(axes, scene.description.groups, asked, strict=True):
@@ -742,15 +758,16 @@ glue("attention_promise", figure, display=False)
 plt.close(figure)
 
 # %% [markdown]
-# On average {glue:text}`attention_share:.0%` of the weight is on the right things, against
+# On average over the three seeds {glue:text}`attention_share:.0%` of the weight is on the right things, against
 # {glue:text}`attention_share_uniform:.0%` with equal weights. Nobody told the layer where to look: the loss only knew
-# the colours. {numref}`fig-attention-promise`, at the top, is this layer on our scene; the numbers in it are weights.
+# the colours. {numref}`fig-attention-promise`, at the top, is the layer of seed 0 on our scene; the numbers in it are weights.
 #
 # {numref}`fig-attention-learned` shows how it does it. Each row is a noun as a question, each column a noun as an
 # object, without a colour. The diagonal wins: the layer has learned queries and keys in which each noun matches
 # itself.
 
 # %% mystnb={"figure": {"caption": "Weights of ten nouns as questions (rows) on the same ten nouns as objects (columns).", "name": "fig-attention-learned"}, "image": {"alt": "A heat map of ten rows and ten columns, named after things; the dark cells lie on the diagonal."}} tags=["hide-input"]
+model = models[Attention][0]
 chosen = sorted((name for name in NOUNS if len(name) < 9), key=len)[:10]
 ids = torch.tensor([NOUNS[name] for name in chosen])
 with torch.no_grad():
@@ -807,13 +824,14 @@ glue("attention_speedup", float(ours[-1] / theirs[-1]), display=False)
 # %% [markdown]
 # The time grows with the length to the power {glue:text}`attention_slope:.1f` on the machine that made this page; the
 # formula counts operations and says 2. PyTorch's fused kernel computes the same numbers and at length 2048 is
-# {glue:text}`attention_speedup:.1f` times as fast here: it never writes the $T \times S$ matrix to memory, an idea
-# known as FlashAttention {cite}`dao2022`. The last exercise builds its core. Ours gives back the weights, so that you
-# can look at them.
+# {glue:text}`attention_speedup:.1f` times as fast here. It never writes the $T \times S$ matrix to memory, an idea
+# known as FlashAttention {cite}`dao2022`; how much of the gain comes from that, this cell does not tell. The last
+# exercise builds its core. Ours gives back the weights, so that you can look at them.
 #
 # ## Two shorthands, taken at their word
 #
-# Two ways of putting it are handy in talk. Taken at their word, as code takes them, neither runs.
+# Two ways of putting it are handy in talk. Code takes them at their word: the first then ignores the question, and the
+# second does not run.
 #
 # **"$Q$, $K$ and $V$ are the query, the key and the value."** They are matrices, with one vector a row. Were $K$ a
 # single vector, there would be one score, the softmax of one number is 1, and the output would be $V$ whatever is
@@ -848,6 +866,18 @@ looked = MultiHeadAttention(32, 4)(text[None], to_width(picture)[None])
 print(tuple(looked[0].shape), "+", tuple(text.shape), "->", tuple((text + looked[0]).shape))
 
 # %% [markdown]
+# ## What came after
+#
+# The formula is the one that practitioners of 2026 use. What has changed is how it is computed and what is kept:
+#
+# - **The kernel.** FlashAttention {cite}`dao2022` and its successors compute the same numbers in pieces and never
+#   write the $T \times S$ matrix; the square in the number of operations stays.
+# - **Fewer keys and values.** A model that writes keeps the keys and values of all words so far, for each head.
+#   **Grouped-query attention** {cite}`ainslie2023` lets several heads share one set: with 8 heads in 2 groups a quarter
+#   is kept. In our formula that ties $W^K_h$ and $W^V_h$ within a group, and $W^Q_h$ stays free.
+# - **Positions.** They go into the queries and keys instead of the tokens {cite}`su2024`; [chapter
+#   2](02_transformer.py) says how.
+#
 # ## What goes wrong
 #
 # Each of these mistakes runs without an error. So we make each on purpose and measure what it does.
@@ -916,7 +946,7 @@ glue("attention_query_median_scaled", scaled[-1][3], display=False)
 # *mean* is {glue:text}`attention_query_mean:.0f` times **larger**, since the factor $1 / \sqrt{d_k}$ is gone from it too. Its
 # *median* falls from {glue:text}`attention_query_median_scaled:.2f` to {glue:text}`attention_query_median:.4f`: most
 # queries get next to nothing, and a few, whose two best scores lie close together, get a jolt. So the danger is not that
-# all derivatives become small. It is that most vanish and the others are huge. Does a training feel it? We train the lookup again without the division, with the seeds from above. (A
+# all derivatives become small. It is that most nearly vanish and a few are large. Does a training feel it? We train the lookup again without the division, with the seeds from above. (A
 # query that is $\sqrt{d_k}$ times as long cancels it.)
 
 # %%
@@ -933,7 +963,7 @@ for kind, values in unscaled.items():
     print(f"{kind.__name__:10} after 60 steps: {np.mean(values):.1%} ± {spread:.1%}")
 
 # %% [markdown]
-# In this task the damage does not show: both learn it equally well, at $d_k = 64$ with three objects and one layer.
+# In this task the damage does not show: the two scores cannot be told apart, at $d_k = 64$ with three objects and one layer.
 # The figure above holds for scores of random queries and keys with variance 1. How much a training feels depends on
 # how large its scores are at the start, and a one-layer lookup is easy.
 #
@@ -966,8 +996,8 @@ print("sums of the rows, mask after:", ((Q @ K.T / 2).softmax(-1) * past).sum(-1
 
 # %% [markdown]
 # The future leaks: earlier outputs change when a later token changes, by way of the denominator. And the rows no
-# longer sum to one, so early targets get a smaller output than late ones. Such a model trains. But when it writes, the
-# future is not there yet, so the same beginning gives other outputs than in training.
+# longer sum to one: a target with much hidden future gets little weight in all. Training raises no error. But when the
+# model writes, the future is not there yet, so the same beginning gives other outputs than in training.
 #
 # ### Turn the mask round, or forget it
 #
@@ -987,11 +1017,11 @@ glue("attention_mask_inverted", float(np.mean(damage["inverted"])), display=Fals
 glue("attention_mask_forgotten", float(np.mean(damage["right"]) - np.mean(damage["forgotten"])), display=False)
 
 # %% [markdown]
-# Inverted, the layer looks only at padding, or nowhere, and falls to {glue:text}`attention_mask_inverted:.0%`, below
-# *Blind* ({glue:text}`attention_Blind_val:.0%`): what it finds now is nothing that it was trained on, and the seeds
-# differ widely. Forgotten, the mask costs {glue:text}`attention_mask_forgotten:.1%` here, because padding is one
-# vector that seldom resembles the noun. That is the dangerous kind: neither a test of shapes nor the accuracy finds
-# it. What finds it is a test of an invariance: *more padding changes nothing*. `tests/test_attention.py` has it.
+# Inverted, the layer looks only at padding, or nowhere, and falls to {glue:text}`attention_mask_inverted:.0%`, where
+# *Blind* has {glue:text}`attention_Blind_val:.0%`: what it finds now is nothing that it was trained on, and the seeds
+# differ widely. Forgotten, the mask costs {glue:text}`attention_mask_forgotten:.1%` here. Our guess is that padding,
+# which is one vector, seldom resembles the noun. That is the dangerous kind: neither a test of shapes nor the accuracy
+# finds it. What finds it is a test of an invariance: *more padding changes nothing*. `tests/test_attention.py` has it.
 #
 # ## Exercises
 #
@@ -1035,7 +1065,8 @@ print([round(7 * number, 6) for number in row], "sevenths")
 # ````
 # Every score of row $t$ grows by the same number, $q_t \cdot c / \sqrt{d_k}$. The factor
 # $\exp(q_t \cdot c / \sqrt{d_k})$ cancels in {eq}`eq-attention-row`. So nothing changes, and the bias of the key
-# projection is useless. (The bias of the query is not: it adds $c \cdot k_s$, which differs from source to source.)
+# projection is useless. (The bias of the query is not: it adds $c \cdot k_s$, which differs from source to source. That
+# of the value adds the same vector to every output that sees something, which the bias of the output can do as well.)
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(8)
@@ -1227,7 +1258,7 @@ print("equal within 1e-9:", bool(gap < 1e-9))
 #
 # ::::::{card}
 # :class-card: quiz
-# **2.** Why does *Mean* fail on scenes with one thing of each kind, however long it trains?
+# **2.** Why can *Mean* only guess on scenes with one thing of each kind, however long it trains?
 #
 # :::{dropdown} Swapping the two colours leaves its input unchanged, and the right answer changes
 # **Yes.** Two scenes with different answers give the same vector, and a function gives one answer for one input.
@@ -1248,7 +1279,7 @@ print("equal within 1e-9:", bool(gap < 1e-9))
 # **No.** The softmax does that, with or without the division.
 # :::
 # :::{dropdown} It keeps the scores at a size at which the softmax still has a slope
-# **Yes.** Without it, the scores grow with $\sqrt{d_k}$, and most derivatives vanish.
+# **Yes.** Without it, the scores of random vectors grow with $\sqrt{d_k}$, and most derivatives nearly vanish.
 # :::
 # :::{dropdown} It makes attention faster
 # **No.** It is one more operation for each score.
@@ -1312,7 +1343,7 @@ print("equal within 1e-9:", bool(gap < 1e-9))
 #
 # - Attention is a dictionary whose keys match by degree: a score for each source, a softmax, a weighted mean of values.
 # - It answers what a mean cannot, because the weights depend on the question; and it learns to look from the answers alone.
-# - The division by $\sqrt{d_k}$ keeps the scores at size one, so that the weights can still change.
+# - The division by $\sqrt{d_k}$ keeps the scores of random queries and keys at size one, so that the weights can still change.
 # - A mask goes in before the softmax. Libraries differ in what `True` means and in what a blind row gives, so test the invariance: more padding changes nothing, and the future changes nothing.
 # - Time and memory grow with $T S$, and without a causal mask the order of the tokens is not seen at all.
 #

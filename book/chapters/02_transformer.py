@@ -411,7 +411,7 @@ print("equal on three shapes")
 # $$ (eq-transformer-chain)
 #
 # A model that predicts each element from those before it is **autoregressive**. {eq}`eq-transformer-chain` is always true as
-# a statement about probabilities. It is true of the network only if the output at $t - 1$ does not depend on $y_t$. The causal mask
+# a statement about probabilities. It is true of the network only if the output at $t - 1$ does not depend on $y_t$ or any word after it. The causal mask
 # makes sure of that, and lets us train on all $T$ places at once.
 
 # %%
@@ -480,10 +480,10 @@ glue("transformer_worst", worst, display=False)
 # The largest difference is {glue:text}`transformer_worst:.0e`, which is rounding. The tests of the package check the same in
 # double precision, with padding masks, with dropout, and for whole stacks.
 #
-# ### Three mistakes with `nn.Transformer`
+# ### Four mistakes with `nn.Transformer`
 #
-# PyTorch also has the whole model as one class. Example code on the web often makes it as `nn.Transformer(width, layers)`,
-# calls it with one argument, and expects a language model. Let us do that.
+# PyTorch also has the whole model as one class. It is tempting to make it as `nn.Transformer(width, layers)`,
+# to call it with one argument, and to expect a language model. Let us do that.
 
 # %% tags=["nbval-check-output", "remove-stderr"]
 torch.manual_seed(0)
@@ -520,13 +520,13 @@ print("outputs move with the order of the source:", moved.item() > 1e-4)
 
 # %% [markdown]
 # `nn.Transformer` sets no causal mask and adds no positions. Both are the caller's job. With our modules the mask is built
-# into the decoder, because there is no good use for one without it; positions stay with the model, because text and pictures need
-# different ones.
+# into the decoder, because all decoders of this course write word by word (one that gives all its answers at once goes without, as
+# that of {cite:t}`carion2020`, which finds the objects of a picture); positions stay with the model, because text and pictures need different ones.
 
 # %% [markdown]
 # ## Who sees whom
 #
-# Some texts call the Transformer an autoregressive network. We can ask the network. Output $t$ and input $s$ have $D$ numbers each, so the
+# Is a Transformer an autoregressive network? We can ask it. Output $t$ and input $s$ have $D$ numbers each, so the
 # derivative of one with respect to the other is a $D \times D$ matrix: each number of the output by each number of the input. The root of
 # the sum of its squares, its norm, says how much $t$ depends on $s$:
 
@@ -562,7 +562,7 @@ for part, weights in zip(axes, (both_ways, one_way), strict=True):
 figure.colorbar(picture, ax=axes, shrink=0.8, label="$\\log_{10}$ of influence");
 
 # %% [markdown]
-# So the claim is half right. The decoder is autoregressive: its derivative above the diagonal is exactly zero, and
+# So the answer is: a part of it is. The decoder is autoregressive: its derivative above the diagonal is exactly zero, and
 # {eq}`eq-transformer-chain` holds. The encoder is not: its first output depends on the last input. BERT is an encoder
 # {cite}`devlin2019`, GPT is a stack of decoder layers without cross-attention {cite}`radford2019`, and the model of 2017 is one of
 # each. Such a GPT layer is our `EncoderLayer` with a causal mask; we use it so below.
@@ -661,16 +661,17 @@ for T, D, H in ((8, 32, 4), (50, 64, 2), (400, 64, 16)):
 #
 # Back to the first question. We take captions of scenes with one thing beside another, and train a small
 # encoder to point at the word for what is on the **left**. Captions begin from either thing ("a cat to the left of a dog", "a
-# dog right of a cat"), so the first noun is not the answer.
+# dog right of a cat"), so the first noun is not the answer. From the split `composition` we take the scenes whose two nouns never meet in training.
 
 # %%
 from random import Random
 
 from mmcourse.data import language
+from mmcourse.data.splits import novelty
 
 
 # %%
-def beside(split, count):
+def beside(split, count, new=None):
     """Captions of one thing beside one other: (words, place of the noun on the left)."""
     scenes, found, number = EmojiScenes(split), [], -1
     while len(found) < count:
@@ -679,6 +680,8 @@ def beside(split, count):
         description = scenes.describe(Random(key))
         names = [group.noun for group in description.groups if group.count == 1]
         if description.relation not in ("left of", "right of") or len(names) < 2:
+            continue
+        if novelty(description) != new:  # of composition only pairs, not tints
             continue
         captions = language.captions(description, Random(f"{key}/captions"))
         words = captions[number % 5].split()
@@ -689,7 +692,7 @@ def beside(split, count):
 
 
 train = beside("train", 2000)
-val, composition = beside("val", 400), beside("composition", 400)
+val, composition = beside("val", 400), beside("composition", 400, "pair")
 for words, place in train[:3]:
     print(f"{' '.join(words)}   ->   {words[place]}")
 
@@ -842,7 +845,7 @@ animals = {noun.name for noun in nouns() if noun.category == "animal"}
 
 
 # %%
-def two_ways(split, count):
+def two_ways(split, count, new=None):
     """Pairs of sentences that tell one scene from either of its things."""
     scenes, found, number = EmojiScenes(split), [], -1
     scenes.names = [name for name in scenes.names if name in animals]
@@ -851,15 +854,17 @@ def two_ways(split, count):
         rng = Random(f"{split}/{number}")
         description = scenes.describe(rng)
         groups = description.groups
-        if description.relation and all(g.count == 1 and g.noun in animals for g in groups):
+        if novelty(description) != new or not description.relation:
+            continue
+        if all(group.count == 1 and group.noun in animals for group in groups):
             source = language.clause(description, rng.choice)
             target = language.clause(description, itemgetter(0), swap=True)
             found.append((source, target))
     return found
 
 
-told = {split: two_ways(split, count)
-        for split, count in (("train", 4000), ("val", 200), ("composition", 200))}
+told = {"train": two_ways("train", 4000), "val": two_ways("val", 200),
+        "composition": two_ways("composition", 200, "pair")}
 for source, target in told["train"][:3]:
     print(f"{source}   ->   {target}")
 
@@ -950,28 +955,30 @@ def rewrite(sentences):
 
 
 # %%
-exact = {}
+exact, repeated = {}, {}
 for split in ("val", "composition"):
     given, wanted = zip(*told[split], strict=True)
     written = rewrite(given)
     exact[split] = sum(map(str.__eq__, written, wanted)) / len(wanted)
-    repeated = sum(map(str.__eq__, given, wanted)) / len(wanted)
-    print(f"{split}: {exact[split]:.1%} right; repeating the source: {repeated:.1%}")
+    repeated[split] = sum(map(str.__eq__, given, wanted)) / len(wanted)
+    print(f"{split}: {exact[split]:.1%} right; repeating the source: {repeated[split]:.1%}")
 for source, text, target in list(zip(given, written, wanted, strict=True))[:3]:
     print(f"{source}\n   -> {text}   {'right' if text == target else 'wrong: ' + target}")
 
 # %% tags=["remove-cell"]
 for split, value in exact.items():
     glue(f"transformer_exact_{split}", value, display=False)
-glue("transformer_repeated", repeated, display=False)
+    glue(f"transformer_repeated_{split}", repeated[split], display=False)
+glue("transformer_sentences", len(told["val"]), display=False)
+glue("transformer_sentence_error", (0.25 / len(told["val"])) ** 0.5, display=False)
 
 # %% [markdown]
 # | model | new scenes (`val`) | pairs never seen in training (`composition`) | seed |
 # |---|---|---|---|
-# | baseline: repeat the source | {glue:text}`transformer_repeated:.1%` | {glue:text}`transformer_repeated:.1%` | |
+# | baseline: repeat the source | {glue:text}`transformer_repeated_val:.1%` | {glue:text}`transformer_repeated_composition:.1%` | |
 # | encoder and decoder, one layer each | {glue:text}`transformer_exact_val:.1%` | {glue:text}`transformer_exact_composition:.1%` | 0 |
 #
-# A sentence counts only when every word is right. {numref}`fig-transformer-cross` shows where the decoder looked while it wrote: the order of the
+# A sentence counts only when every word is right. Of {glue:text}`transformer_sentences:d` sentences a share is uncertain by up to {glue:text}`transformer_sentence_error:.1%`. {numref}`fig-transformer-cross` shows where the decoder looked while it wrote: the order of the
 # things is turned round, and so the attention crosses.
 
 # %% mystnb={"figure": {"caption": "Cross-attention, mean over the heads, of a validation sentence that came out right. A row is the word that is being written, a column a word of the source.", "name": "fig-transformer-cross"}, "image": {"alt": "A heat map with a written sentence as rows and its source as columns. The first written words look at the last words of the source, and the last ones at the first."}} tags=["hide-input"]
@@ -986,6 +993,15 @@ columns = ["<start>", *source.split(), "<end>"]
 attention_map(weights[0, 0].mean(0), [*target.split(), "<end>"], columns);
 
 # %% [markdown]
+# ## What came after
+#
+# A layer of a language model of 2026 is still {eq}`eq-transformer-pre`, often with other parts:
+#
+# - **Positions by rotation.** Queries and keys are turned by angles that grow with their place, as in an exercise below, so that a score knows how far apart, and in which order, two words stand {cite}`su2024`. Nothing is added to the words.
+# - **A simpler norm.** RMSNorm {cite}`zhangsennrich2019` divides by the root of the mean square and subtracts no mean.
+# - **A gate.** The feed-forward network multiplies two linear layers of which one is bent {cite}`shazeer2020`.
+# - **A smaller cache.** Several heads share keys and values {cite}`ainslie2023`, so that fewer than $2D$ numbers a word and layer are kept.
+#
 # ## What goes wrong
 #
 # Each of these fails without an error message.
@@ -1070,8 +1086,7 @@ for name in writers:
 # | causal mask | {glue:text}`transformer_reported_causal:.2f` | {glue:text}`transformer_honest_causal:.2f` | 0 |
 # | no mask | {glue:text}`transformer_reported_no_mask:.2f` | {glue:text}`transformer_honest_no_mask:.2f` | 0 |
 #
-# The log says that the model without a mask is far better. It is learning to copy the next word from its input, and the longer we train, the better it
-# copies. When it writes, the next word is not there, and its loss is {glue:text}`transformer_honest_no_mask:.2f`, far above the
+# The log says that the model without a mask is far better. It is learning to copy the next word from its input. When it writes, the next word is not there, and its loss is {glue:text}`transformer_honest_no_mask:.2f`, far above the
 # {glue:text}`transformer_honest_causal:.2f` of the causal model, whose two numbers agree, as they must. The loss on held-out captions does not warn us: they leak too. What each of them writes:
 
 # %%
@@ -1231,8 +1246,7 @@ glue("transformer_steps", STEPS, display=False)
 # The post-norm stack fails for another reason: untrained, it still tells the positions apart (a share of {glue:text}`transformer_difference_post_norm:.2f` differs after 24 layers), and at a
 # tenth of the rate it finds the nouns, with each seed. So the large rate is what it cannot bear, and pre-norm can. {cite:t}`xiong2020` show that near the output of a post-norm stack the gradients are large at the start, so that
 # a large rate makes training unstable, and that a warm-up helps. Ours helps for a while: the loss falls to {glue:text}`transformer_lowest` (the lowest mean of ten steps, by seed) and then climbs back to
-# {glue:text}`transformer_end` (the last twenty). How much is left depends on the seed: here the warm-up puts the damage off and does not reliably prevent it. That pre-norm bears a larger rate is one reason why most newer models
-# use it. This is one depth, one task and {glue:text}`transformer_steps:d` steps: it shows that the place of the norm can decide, not that it always does.
+# {glue:text}`transformer_end` (the last twenty). How much is left depends on the seed: here the warm-up puts the damage off and does not reliably prevent it. That pre-norm bears a larger rate speaks for it. This is one depth, one task and {glue:text}`transformer_steps:d` steps: it shows that the place of the norm can decide, not that it always does.
 
 # %% [markdown]
 # ## Exercises
@@ -1367,7 +1381,7 @@ print("largest at the word before:", products[1:].argmax(-1).tolist() == list(ra
 # :label: so-transformer-padding
 # :class: dropdown
 # ````
-# With the right mask nothing changes. With the inverted one every word looks only at padding, and outputs move by almost their size, which the last norm has set to 1. Nothing raises: shapes and types are
+# With the right mask nothing changes. With the inverted one every word looks only at padding, and outputs move by an amount that can be compared with their size, which the last norm has set to 1. Nothing raises: shapes and types are
 # right. A test like this one finds it. A NaN leaks through the right mask too: its weight is 0, but $0 \cdot \text{NaN}$ is NaN. So fill padding with numbers.
 
 # %% tags=["nbval-check-output"]

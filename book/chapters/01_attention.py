@@ -1260,8 +1260,8 @@ print("equal within 1e-9:", bool(gap < 1e-9))
 # :class-card: quiz
 # **2.** Why can *Mean* only guess on scenes with one thing of each kind, however long it trains?
 #
-# :::{dropdown} Swapping the two colours leaves its input unchanged, and the right answer changes
-# **Yes.** Two scenes with different answers give the same vector, and a function gives one answer for one input.
+# :::{dropdown} Swapping the two colours leaves its input unchanged
+# **Yes.** The right answer changes, the vector does not, and a function gives one answer for one input.
 # :::
 # :::{dropdown} Its vectors are too short; with width 512 it would work
 # **No.** The two sums are equal at every width.
@@ -1281,7 +1281,7 @@ print("equal within 1e-9:", bool(gap < 1e-9))
 # :::{dropdown} It keeps the scores at a size at which the softmax still has a slope
 # **Yes.** Without it, the scores of random vectors grow with $\sqrt{d_k}$, and most derivatives nearly vanish.
 # :::
-# :::{dropdown} It makes attention faster
+# :::{dropdown} It makes attention faster, since small numbers are quicker to multiply
 # **No.** It is one more operation for each score.
 # :::
 # :::{dropdown} It makes every head look at something else

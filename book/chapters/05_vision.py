@@ -143,7 +143,7 @@ attention_map(share, ALL, ALL, values=True);
 
 # %% [markdown]
 # Pixels find {glue:text}`vision_found:.0%` of {glue:text}`vision_things:d` things. {numref}`fig-vision-styles` shows every pair of styles.
-# In {glue:text}`vision_fooled:.0%` of the pairs, *another* thing in the same style is nearer than the *same* thing in another style.
+# Take a drawing of the last style and one of the same thing in another style: for {glue:text}`vision_fooled:.0%` of these pairs, some *other* thing of the last style is nearer.
 # Pixels compare colours at equal places. A thing that is shifted, turned or painted in another blue is far from itself.
 #
 # So we want numbers that change less when the artist changes than when the thing changes. A network that makes them is an **image

@@ -432,7 +432,7 @@ from mmcourse.attention import MultiHeadAttention
 show_source(MultiHeadAttention)
 
 # %% [markdown]
-# (The `cache` is for writing word after word without computing old keys again. Chapter 14 uses it.) First we check
+# (The `cache` is for writing word after word without computing old keys again; [chapter 2](02_transformer.py) fills it.) First we check
 # the class against formula {eq}`eq-attention-heads`, with a loop over the heads:
 
 # %% tags=["nbval-check-output"]
@@ -568,7 +568,7 @@ for name, data in {"train": train_data, "val": val_data, "composition, new pair"
 # take from the objects. *Blind* sees no objects, only the question. *Mean* takes the mean of the objects. *Deep Sets*
 # {cite}`zaheer2017` sends each object through a small network before the mean. An object then stands
 # for a noun *with* its colour, so this baseline can do what *Mean* cannot.
-# *Attention* lets the question look.
+# *Attention* lets the question look. (`nn.GELU` is a ReLU with a soft corner.)
 
 # %%
 def network(inputs, outputs):

@@ -355,7 +355,7 @@ assert torch.allclose(gelu(batch), torch.nn.functional.gelu(batch), atol=1e-6)
 # \end{aligned}
 # $$ (eq-transformer-post)
 #
-# The difference looks like taste. Below we measure that it is not. The pre-norm layer in five plain lines:
+# The difference looks like taste. Below we measure when it is not. The pre-norm layer in five plain lines:
 
 # %%
 def plain_layer(x, layer):

@@ -1516,6 +1516,34 @@ for size in (20, 80, 320):
 # ````{solution-end}
 # ````
 #
+# ```{exercise-start} Two errors that cancel
+# :label: ex-evaluation-cancel
+# ```
+# *Easy, 10 minutes.* A system says 0.7 about each of 1,000 pictures. On 500 of them it is right 450 times, on the other 500 it is right 250 times. What are the ECE of each half, the ECE of all, and the AUC of all? First on paper,
+# then with `ece` and `auroc`.
+# ```{exercise-end}
+# ```
+
+# %% [markdown]
+# ````{solution-start} ex-evaluation-cancel
+# :label: so-evaluation-cancel
+# :class: dropdown
+# ````
+# One half is right in 0.9, so 0.7 is too modest by 0.2; the other in 0.5, and 0.7 is too sure by 0.2. Of all, 700 of 1,000 are right, as it says: an ECE of 0. Since all confidences are equal, the AUC is 1/2. One number per kind of picture, 0.9 and 0.5, would be as
+# well calibrated and would know something.
+
+# %% tags=["nbval-check-output"]
+same = np.full(1000, 0.7)
+hits = np.r_[np.arange(500) < 450, np.arange(500) < 250]
+for name, part in (("first", slice(500)), ("second", slice(500, None)), ("all", slice(None))):
+    print(f"{name:7} ECE {ece(same[part], hits[part]):.3f}   AUC {auroc(same[part], hits[part]):.2f}")
+by_kind = np.repeat([0.9, 0.5], 500)
+print(f"by kind ECE {ece(by_kind, hits):.3f}   AUC {auroc(by_kind, hits):.2f}")
+
+# %% [markdown]
+# ````{solution-end}
+# ````
+#
 # ```{exercise-start} The score that knows the other pictures
 # :label: ex-evaluation-company
 # ```
@@ -1667,6 +1695,24 @@ for other in ("beam", "sample"):
 # :::
 # :::{dropdown} 30 settings are too few to find the best one
 # **No.** More of them would make the bias larger.
+# :::
+# ::::::
+#
+# ::::::{card}
+# :class-card: quiz
+# **6.** A confidence has an ECE of 0.01 on 10,000 pictures, half of them photographs, half drawings. What follows?
+#
+# :::{dropdown} It is calibrated on the photographs
+# **No.** It may be too modest on photographs and too sure on drawings, and the two cancel. Look at each kind alone.
+# :::
+# :::{dropdown} Its high values go with right answers, and its low values with wrong ones
+# **No.** One and the same number for all can have this ECE. The AUC says how well right and wrong are told apart.
+# :::
+# :::{dropdown} In this mixture, each well-filled bin is about as right as it says
+# **Yes.** That is all that ECE measures, and for this mixture only. A bin with few answers weighs little, and may be far off.
+# :::
+# :::{dropdown} With more bins the ECE would be smaller
+# **No.** Where a bin is divided, its parts can no longer cancel each other, so ECE stays or grows.
 # :::
 # ::::::
 #

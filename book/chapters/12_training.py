@@ -1051,7 +1051,7 @@ axes.set(xscale="log", xlabel="learning rate", ylabel="right on val");
 #
 # ## Keeping track
 #
-# `train` writes three things into its folder: the checkpoint, `log.jsonl` with a line for each row, and an event file for **TensorBoard**, a program that draws the curves of all runs
+# `train` writes three things into its folder (and holds a lock, so that no second run writes there): the checkpoint, `log.jsonl` with a line for each row, and an event file for **TensorBoard**, a program that draws the curves of all runs
 # below a folder while they go: `tensorboard --logdir runs`. The event file can be read back:
 
 # %%
@@ -1453,7 +1453,7 @@ for seed in SEEDS[:3]:
 # **No.** It fits the training pictures even faster. (Very large networks with much data are another story.)
 # :::
 # :::{dropdown} More pictures, or augmentation
-# **Yes.** This is overfitting, and both give the network pictures that it has not seen.
+# **Yes.** This is overfitting, and both give the network pictures that it has not seen. Whether they help enough, measure.
 # :::
 # :::{dropdown} Gradient clipping
 # **No.** It guards against rare, long steps, not against learning by heart.

@@ -1304,7 +1304,7 @@ glue("evaluation_too_similar", float(too_similar.median()), display=False)
 # | honest | {glue:text}`evaluation_honest_bleu:.2f` | {glue:text}`evaluation_honest_precision:.2f` | {glue:text}`evaluation_similar:.4f` |
 # | with a leak | {glue:text}`evaluation_leaked_bleu:.2f` | {glue:text}`evaluation_leaked_precision:.2f` | {glue:text}`evaluation_too_similar:.4f` |
 #
-# The leaked system states facts of the very scene, and knows no more than the honest one. A search for identical files finds no test picture in the store, because one pixel differs. What gives it away is the
+# The leaked system has learned nothing that would help with another picture. A search for identical files finds no test picture in the store, because one pixel differs. What gives it away is the
 # similarity: every test picture has a twin. So split by *origin* (the same photograph, the same speaker, the same day stays on one
 # side), and look at the nearest neighbours of a score that is too good. Leaks of this kind have been found in many fields {cite}`kapoor2023`.
 #

@@ -62,7 +62,7 @@ for foil in example.foils:
 #
 # The objects are emoji, from six sets. A **style** is one such set. The five training styles draw the scenes of `train`, `val` and
 # `composition`. They come from four houses: `blob` is the first version of `noto`. OpenMoji, the sixth, comes from a fifth house and draws the
-# scenes of `style` and nothing else. All follow the same list of emoji, and who draws one set knows the others; how alike they are is measured below.
+# scenes of `style` and nothing else. All follow the same list of emoji, and their artists may have looked at each other's work; how alike they are is measured below.
 
 # %% mystnb={"figure": {"caption": "The same thing in six styles. The last row, OpenMoji, is never seen in training.", "name": "fig-data-styles"}, "image": {"alt": "A table of drawings: twelve things as columns, six drawing styles as rows; each column shows the same thing drawn differently."}} tags=["remove-input"]
 shown = ("cat", "octopus", "tree", "apple", "hamburger", "bus", "castle", "guitar", "key", "robot",

@@ -80,7 +80,7 @@ FOLDER = Path(workplace.name)
 # %% [markdown]
 # ## Which part of the recipe does the work?
 #
-# The task is that of [chapter 5](05_vision.py): name the one thing in a small scene, out of ten. But now labels are rare. We
+# The task is that of [chapter 5](05_vision.py): name the one thing in a small scene, here out of ten. But now labels are rare. We
 # have {glue:text}`training_pool:,` training scenes, and use {glue:text}`training_few:d` of them.
 
 # %%
@@ -129,7 +129,7 @@ show_images(to_bytes(pool[0][:10]), [things[label] for label in pool[1][:10]], c
 #
 # | part | when it is off |
 # |---|---|
-# | AdamW, an optimiser | stochastic gradient descent with momentum |
+# | AdamW, an optimiser | stochastic gradient descent with **momentum**: 0.9 times the last step is added to each step |
 # | **warm-up**: the learning rate rises at first | it starts at the full rate |
 # | **cosine**: the rate falls to zero | it stays |
 # | gradient clipping | a gradient can have any length |
@@ -200,9 +200,10 @@ for B, K, epsilon in [(1, 2, 0.5), (7, 3, 0.1), (5, 11, 0.03)]:
 #
 # - $g$, $m$, $v$ and $\theta$ have the same shape, and all operations are element by element. $m$ and $v$ start at 0.
 # - $\beta_1 = 0.9$ and $\beta_2 = 0.999$: how long the means remember. $\hat m$ and $\hat v$ correct for the start at 0.
-# - $\eta$ is the **learning rate**, $\lambda$ the **weight decay**, $\epsilon = 10^{-8}$ avoids a division by 0.
+# - $\eta$ is the **learning rate**, $\lambda$ the **weight decay**, $\epsilon = 10^{-8}$ avoids a division by 0. (The paper multiplies $\lambda \theta$ by the schedule alone,
+#   not by the learning rate. This is PyTorch's form.)
 #
-# The fraction is about $\pm 1$ where the gradient stays the same, however small it is, and about 0 where its sign changes from batch to
+# The fraction is about $\pm 1$ where the gradient stays the same, however small it is, and nearer to 0 where its sign changes from batch to
 # batch. So $\eta$ sets the size of a step, and the scale of the gradient does not. But $\eta$ is no bound. After a long silence,
 # the first gradient moves its weight by $\eta\, (1 - \beta_1) / \sqrt{1 - \beta_2}$, which is $3.2\, \eta$ ({cite:t}`kingma2015`,
 # section 2.1). A gradient that then grows by $\beta_2 / \beta_1$ in each step brings it to
@@ -473,7 +474,7 @@ glue("training_loop_gap", float(gap), display=False)
 #
 # What is a part worth? We leave it out of the whole recipe and look what is lost. That sounds simple, and three things can spoil it.
 #
-# **Unequal tuning.** A rate that suits AdamW is far too small for SGD, and weight decay works differently in the two. AdamW pulls by $\eta \lambda \theta$
+# **Unequal tuning.** A rate that suits AdamW need not suit SGD, whose step grows with the gradient, and weight decay works differently in the two. AdamW pulls by $\eta \lambda \theta$
 # in a step. SGD adds $\lambda \theta$ to the gradient, and its momentum sums up about ten of them, so the pull is near $10\, \eta \lambda \theta$. With the same numbers we
 # would compare settings and not optimisers. So **each recipe gets a small search of its own**: three rates, then a second decay at the best of
 # them, one run each, judged on `val`. SGD has lists of its own, with higher rates and lower decays; a few runs with yet another seed told us where to
@@ -554,7 +555,7 @@ def numbers(name):
             f"{right[name].std(ddof=1):.1%}")
 
 lines = ["| recipe | rate | decay | loss on train | loss on val | right on test "
-         "| what the part is worth | it |",
+         "| what the part is worth | so it |",
          "|---|" + "--:|" * 6 + "---|", f"| *all on* | {numbers('all on')} | | |"]
 for part, (gain, half) in gains.items():
     lines.append(f"| without {part} | {numbers(f'without {part}')} | "
@@ -728,8 +729,8 @@ show_images(to_bytes(torch.cat(fold)), columns=5, size=1.1);
 # $$ (eq-training-pseudo)
 #
 # The weight $\alpha_s$ is 0 at first, since early answers are guesses, and rises in a line. We take the pseudo-label from the picture as it is, only where its probability is at least one
-# half, and train on the augmented picture. {cite:t}`sohn2020` do likewise, with a picture that is mirrored and shifted, and with a threshold of 0.95. Ours is lower because so short a run hardly makes a
-# probability of 0.95, and a threshold that nothing passes tests nothing. So we count what passes, and how much of it is right.
+# half, and train on the augmented picture. {cite:t}`sohn2020` do likewise, with a picture that is mirrored and shifted, and with a threshold of 0.95. Ours is lower, since a threshold
+# that nothing passes tests nothing. We count what passes ours, how much of that is right, and what would have passed theirs.
 
 # %% tags=["remove-input"]
 show_source(pseudo_labels)
@@ -743,11 +744,15 @@ LONG = 112  # steps: before that few answers are sure enough
 UNSMOOTHED = set(PARTS) - {"smoothing"}  # the loss of the pseudo-labels has none
 
 def believe(model, unknown):
-    """Pseudo-labels (B,) of pictures of the pool; how many there are, how many are right."""
+    """Pseudo-labels (B,) of pictures of the pool, and counts.
+
+    The counts: how many pictures, how many have a label, a right one, a probability of 0.95.
+    """
     with torch.no_grad():
-        pseudo = pseudo_labels(model.eval()(pool[0][unknown]), CONFIDENCE)
-    passed = (pseudo >= 0).sum().item()
-    return pseudo, [len(unknown), passed, (pseudo == pool[1][unknown]).sum().item()]
+        logits = model.eval()(pool[0][unknown])
+    pseudo, surer = pseudo_labels(logits, CONFIDENCE), pseudo_labels(logits, 0.95)
+    kinds = pseudo >= 0, pseudo == pool[1][unknown], surer >= 0
+    return pseudo, [len(unknown), *(kind.sum().item() for kind in kinds)]
 
 # %%
 def fit_pseudo(seed, labelled, steps=LONG):
@@ -791,7 +796,7 @@ for percent in (1, 10):
         results = [learn(seed, labelled) for seed in SEEDS[:3]]
         named[way, percent] = np.array([judge(model, test)[1] for model, _ in results])
     believed[percent] = np.sum([counts for _, counts in results], axis=(0, 1))
-    seen, passed, correct = believed[percent]
+    seen, passed, correct, _ = believed[percent]
     print(f"{percent:2} % of the labels: {passed / seen:.0%} of the pictures got a pseudo-label, "
           f"{correct / max(passed, 1):.0%} of these are right")
 
@@ -812,8 +817,9 @@ for (way, percent), values in named.items():
         glue(f"{key}_gain", 100 * float(gain), display=False)
         glue(f"{key}_half", 100 * float(half), display=False)
         glue(f"{key}_verdict", verdict(gain, half), display=False)
-for percent, (seen, passed, correct) in believed.items():
+for percent, (seen, passed, correct, surer) in believed.items():
     glue(f"training_passed_{percent}", float(passed / seen), display=False)
+    glue(f"training_surer_{percent}", float(surer / seen), display=False)
     glue(f"training_correct_{percent}", float(correct / max(passed, 1)), display=False)
 gain, half = difference(named["supervised", 10], named["supervised", 1], comparisons=5)
 glue("training_labels_gain", 100 * float(gain), display=False)
@@ -834,8 +840,9 @@ glue("training_painted_last", float(rows[-1]["loss"]), display=False)
 #
 # Ten times the labels: {glue:text}`training_labels_gain:+.1f` ± {glue:text}`training_labels_half:.1f` points ({glue:text}`training_labels_verdict`).
 #
-# Read it with two thoughts. **A pseudo-label is right as often as the model that gives it.** While they counted, {glue:text}`training_passed_1:.0%` of the pictures had one with 1 % of the labels, and
-# {glue:text}`training_correct_1:.0%` of those were right. With 10 % of the labels it was {glue:text}`training_passed_10:.0%`, of which {glue:text}`training_correct_10:.0%` were right. The others teach mistakes.
+# Read it with two thoughts. **A pseudo-label is the model's own answer, mistakes included.** While they counted, {glue:text}`training_passed_1:.0%` of the pictures had one with 1 % of the labels, and
+# {glue:text}`training_correct_1:.0%` of those were right. With 10 % of the labels it was {glue:text}`training_passed_10:.0%`, of which {glue:text}`training_correct_10:.0%` were right. The others teach mistakes. (A
+# threshold of 0.95 would have let {glue:text}`training_surer_1:.1%` and {glue:text}`training_surer_10:.1%` pass.)
 # **Painting is another task than naming.** Its loss fell from
 # {glue:text}`training_painted_first:.2f` to {glue:text}`training_painted_last:.2f`, where 1 is what painting the mean gives, and {numref}`fig-training-masked` shows what that is worth. {cite:t}`he2022` train for
 # hundreds of passes over a million photographs; we have a few passes over {glue:text}`training_pool:,` small scenes. So this table measures the methods at this size and with these settings, and is no verdict on them.
@@ -878,7 +885,7 @@ for width in (32, 128):
     ratios[width] = full / half
     gaps.append(abs(first - second))
     print(f"width {width:3}: float32 {1000 * full:5.1f} ms, bf16 {1000 * half:5.1f} ms, "
-          f"so {full / half:.2f} times as fast; the losses differ by {gaps[-1]:.4f}")
+          f"so {full / half:.2f} times as fast; the losses differ by {gaps[-1]:.0e}")
 
 # %% tags=["remove-cell"]
 glue("training_bf16_small", float(ratios[32]), display=False)
@@ -888,7 +895,7 @@ glue("training_bf16_gap", float(max(gaps)), display=False)
 # %% [markdown]
 # On the machine that made this page, bf16 ran at {glue:text}`training_bf16_small:.2f` times the speed of float32 at width 32, and at
 # {glue:text}`training_bf16_large:.2f` times at width 128. Below 1 means slower; a likely reason is a processor without instructions for bf16, which converts back
-# and forth. Recent graphics cards, and some processors, have units for it. The losses of this one step differ by up to {glue:text}`training_bf16_gap:.4f`; what comes of
+# and forth. Recent graphics cards, and some processors, have units for it. The losses of this one step, each a mean over 64 pictures, differ by up to {glue:text}`training_bf16_gap:.0e`; what comes of
 # it in a whole training we have not measured. Measure both on your machine before you choose.
 #
 # ## A batch in pieces
@@ -1044,7 +1051,7 @@ axes.set(xscale="log", xlabel="learning rate", ylabel="right on val");
 #
 # ## Keeping track
 #
-# `train` writes three things into its folder: the checkpoint, `log.jsonl` with a line for each row, and an event file for **TensorBoard**, a program that draws the curves of all runs
+# `train` writes three things into its folder (and holds a lock, so that no second run writes there): the checkpoint, `log.jsonl` with a line for each row, and an event file for **TensorBoard**, a program that draws the curves of all runs
 # below a folder while they go: `tensorboard --logdir runs`. The event file can be read back:
 
 # %%
@@ -1133,8 +1140,8 @@ for name, key in (("as chosen", "good"), ("a tenth", "low"), ("ten times", "high
 glue("training_rate_worst", min(damage, key=damage.get), display=False)
 
 # %% [markdown]
-# Of {glue:text}`training_rate_good:.0%` at the rate that we chose are left {glue:text}`training_rate_low:.0%` with a tenth of it, {glue:text}`training_rate_high:.0%` with ten times, and
-# {glue:text}`training_rate_bare:.0%` with ten times and neither warm-up nor clipping (means of three seeds). The worst here is *{glue:text}`training_rate_worst`*. No message
+# The rate that we chose names {glue:text}`training_rate_good:.0%`, a tenth of it {glue:text}`training_rate_low:.0%`, ten times {glue:text}`training_rate_high:.0%`, and
+# ten times with neither warm-up nor clipping {glue:text}`training_rate_bare:.0%` (means of three seeds). The worst here is *{glue:text}`training_rate_worst`*. No message
 # says so. Try rates a factor of three apart before anything else.
 #
 # **A loss over padding.** Sentences of a batch are filled up to one length. A model that guesses the next word from the word before it (a table, in effect) learns from captions,
@@ -1210,7 +1217,7 @@ glue("training_proper", float(proper), display=False)
 glue("training_wrongly", float(np.mean(wrongly)), display=False)
 
 # %% [markdown]
-# With a dropout of 0.3 the share falls from {glue:text}`training_proper:.1%` to {glue:text}`training_wrongly:.1%` in the mean. `train` calls `evaluate` in evaluation mode.
+# With a dropout of 0.3 the share is {glue:text}`training_wrongly:.1%` in the mean instead of {glue:text}`training_proper:.1%`. `train` calls `evaluate` in evaluation mode.
 #
 # **A loss that is not a number.** One bad batch makes a loss infinite, one step makes all weights NaN, and every later checkpoint is worthless. `train` looks before it writes, stops, and says where:
 
@@ -1266,7 +1273,7 @@ print(f"on paper {on_paper:.4f}, found {loss.item():.4f}")
 # ```{exercise-start} A loss in other units
 # :label: ex-training-scale
 # ```
-# *Easy, 10 minutes.* Multiply a loss by 1000. What changes in the path of the weights with SGD, what with AdamW, and what with clipping to length 1? Check AdamW with `adamw` and twenty random gradients.
+# *Easy, 10 minutes.* Multiply a loss by 1000. What changes in the steps of SGD, what in those of AdamW, and what in those of SGD with clipping to length 1? Check AdamW with `adamw` and the same twenty random gradients, once as they are and once times 1000.
 # ```{exercise-end}
 # ```
 
@@ -1275,8 +1282,8 @@ print(f"on paper {on_paper:.4f}, found {loss.item():.4f}")
 # :label: so-training-scale
 # :class: dropdown
 # ````
-# With SGD all steps are 1000 times as long. In AdamW $\hat m$ and $\sqrt{\hat v}$ both grow by 1000, and the fraction stays (except for $\epsilon$). With clipping, gradients
-# that were shorter than 1 before now are cut to 1: SGD's steps all get the same length.
+# With SGD the same gradient makes a step 1000 times as long. In AdamW $\hat m$ and $\sqrt{\hat v}$ both grow by 1000, and the fraction stays (except for $\epsilon$). With clipping, all gradients
+# that were longer than 0.001 are cut to 1: SGD's steps (without momentum) all have the length $\eta$.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
@@ -1297,7 +1304,8 @@ print("same path:", torch.allclose(*ends, atol=1e-5))
 # :label: ex-training-decay
 # ```
 # *Medium, 15 minutes.* Older code adds the decay to the gradient: $g + \lambda \theta$ goes through {eq}`eq-training-adamw`, without the term $\eta \lambda \theta$. PyTorch's `torch.optim.Adam` does so. Take two weights
-# of 1. Their gradients are pure noise, of size 10 for one and of size 0.1 for the other. How far does each decay in 500 steps with $\eta = 0.01$, $\lambda = 0.1$, with both optimisers?
+# of 1. Their gradients are pure noise with mean 0, of standard deviation 10 for one and 0.1 for the other. How far does each decay in 500 steps with $\eta = 0.01$, $\lambda = 0.1$, with both optimisers? Noise moves a weight too,
+# so take a few thousand copies of each, and their means.
 # ```{exercise-end}
 # ```
 
@@ -1307,7 +1315,7 @@ print("same path:", torch.allclose(*ends, atol=1e-5))
 # :class: dropdown
 # ````
 # In Adam the decay is divided by $\sqrt{\hat v}$ as well, so a weight with large gradients hardly decays, and one with small gradients decays fast. In AdamW all weights decay alike: after 500 steps by
-# $(1 - 0.001)^{500} \approx 0.61$, plus the noise. To see the decay and not the noise, we take the mean over many pairs of weights.
+# $(1 - 0.001)^{500} \approx 0.61$, plus the noise, which the mean over many copies removes.
 
 # %%
 for kind in (torch.optim.Adam, torch.optim.AdamW):
@@ -1445,7 +1453,7 @@ for seed in SEEDS[:3]:
 # **No.** It fits the training pictures even faster. (Very large networks with much data are another story.)
 # :::
 # :::{dropdown} More pictures, or augmentation
-# **Yes.** This is overfitting, and both give the network pictures that it has not seen.
+# **Yes.** This is overfitting, and both give the network pictures that it has not seen. Whether they help enough, measure.
 # :::
 # :::{dropdown} Gradient clipping
 # **No.** It guards against rare, long steps, not against learning by heart.
@@ -1454,7 +1462,7 @@ for seed in SEEDS[:3]:
 #
 # ::::::{card}
 # :class-card: quiz
-# **3.** One process with batch size 64 becomes four processes, and `batch_size` stays 64 in `train`. What else must you change for the same losses, without dropout?
+# **3.** One process with batch size 64 becomes four processes, and `batch_size` stays 64 in `train`. What else must you change for the same losses, up to rounding, without dropout and augmentation?
 #
 # :::{dropdown} Nothing
 # **Yes.** The batch size is that of all processes together; each computes 16 samples.

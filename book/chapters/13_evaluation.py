@@ -96,7 +96,7 @@ glue("evaluation_first_true", bleu([other_writer], [references])[3], display=Fal
 
 # %% [markdown]
 # The first sentence puts the things the wrong way round, and has a BLEU-4 of {glue:text}`evaluation_first_false:.2f`. The second is
-# true, and has {glue:text}`evaluation_first_true:.2f`. BLEU is the number that captioning papers print first. **What do
+# true, and has {glue:text}`evaluation_first_true:.2f`. Most captioning papers print a BLEU. **What do
 # such numbers measure, how often do they side with the false sentence, and when is a difference between two of them more than luck?**
 #
 # ## Scores of words: BLEU
@@ -427,7 +427,7 @@ show_source(clip_score)
 show_source(ref_clip_score)
 
 # %% [markdown]
-# CLIP itself is a download of some hundred megabytes, trained on 400 million photographs with texts {cite}`radford2021`. This page runs
+# CLIP itself is a download of some hundred megabytes, trained on 400 million pictures with texts {cite}`radford2021`. This page runs
 # without a network, so we train a tiny pair of encoders on scenes. It shows how such a score behaves, which kinds of
 # errors it sees and which it does not. It does not show how good CLIP's own score is on photographs.
 #
@@ -659,7 +659,7 @@ for metric, (own, every) in ranks.items():
 # With so few systems a correlation is rough: in the first row, one exchange of neighbours costs 0.1. *Greedy* and *beam* are such neighbours.
 # Their precisions are {glue:text}`evaluation_greedy_precision:.3f` and {glue:text}`evaluation_beam_precision:.3f`. Which of the two comes first these scenes do not say
 # ({numref}`fig-evaluation-bootstrap`), and the scores of words put *beam* first. So 0.90 and 1.00 cannot be told apart here. The second row holds
-# systems that we made up to be hard for metrics. What one may take from the table is the reason to look: a metric can be a good thermometer for
+# systems that we made up, some to be hard for metrics. What one may take from the table is the reason to look: a metric can be a good thermometer for
 # *one* model while it is tuned, and a bad judge between models that differ in kind. A correlation that someone reports is one of metric,
 # systems *and* data.
 #
@@ -1158,8 +1158,8 @@ glue("evaluation_paired_width", beam_interval.high - beam_interval.low, display=
 # ## Does a confidence mean what it says?
 #
 # Many systems give a number with each answer: *0.8 sure*. The number is **calibrated** when it keeps its word: of all answers with confidence $p$, the share $p$ is right,
-# for each $p$. To measure that, sort $N$ answers into $M$ bins by their confidence. A **reliability diagram** draws, for each bin, the share that is right against the mean confidence; the
-# diagonal is a number that means what it says. Its mean distance from the diagonal is the **expected calibration error** {cite}`guo2017`:
+# for each $p$. To measure that, sort $N$ answers by their confidence into $M$ bins of one width. A **reliability diagram** draws, for each bin, the share that is right against the mean confidence; on the
+# diagonal a number means what it says. The mean distance from it, where each answer counts alike, is the **expected calibration error** {cite}`guo2017`:
 #
 # $$
 # \text{ECE} = \sum_{m=1}^{M} \frac{|B_m|}{N}\, \bigl|\, \operatorname{acc}(B_m) - \operatorname{conf}(B_m) \,\bigr|
@@ -1202,8 +1202,8 @@ show_source(ece)
 
 # %% [markdown]
 # Now a real one. A captioner gives a probability to each word, and it is common to call their geometric mean, the exponential of the mean log-probability, the model's confidence. The shipped captioner
-# gives another number: `confidence`, which is to be the probability that every noun of the sentence is right ([chapter 14](14_captioning.py) makes it). We ask both of the scenes of `val` and `style`. *Right* means
-# that no stated thing is missing from the scene.
+# gives another number: `confidence`, which is to be the probability that every noun of the sentence is right ([chapter 14](14_captioning.py) fits it, to scenes that no table shows). We ask both of scenes of `val` and
+# `style`. *Right* means that the sentence names a thing, and none that is not there.
 
 # %%
 def nouns_right(text, scene):
@@ -1226,7 +1226,7 @@ for name, values in sure.items():
 # The **AUC** asks another question: take one right and one wrong answer; how often has the right one more confidence? The third row answers every picture with the same number, the share that is right. Its ECE is 0 and its
 # AUC 1/2: it is calibrated and knows nothing. The two belong side by side. Neither sees the other: $p^3$ in place of $p$ leaves every AUC as it is.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Reliability of two confidences, on val and style together: the share of captions whose nouns are all right, against the mean confidence, in ten bins. The area of a dot is the number of captions.", "name": "fig-evaluation-reliability"}, "image": {"alt": "Two reliability diagrams with a diagonal. On the left, for the mean of the words, the dots lie away from the diagonal; on the right, for the calibrated confidence, they lie near it."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Reliability of two confidences, on val and style together: the share of captions whose nouns are all right, against the mean confidence, in ten bins. The more captions, the larger the dot.", "name": "fig-evaluation-reliability"}, "image": {"alt": "Two reliability diagrams with a diagonal. On the left, for the mean of the words, the dots crowd between one half and 0.9. On the right, for the captioner's confidence, they spread from 0 to 1, and the largest is near the upper end."}}
 figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.2), sharey=True)
 for axis, (name, values) in zip(axes, list(sure.items())[:2], strict=True):
     bins = reliability(values, right)
@@ -1242,41 +1242,26 @@ axes[0].set(ylabel="share right");
 # answer be right by a coin that has just this probability. The bootstrap has the same bias, once more: a draw holds less variety than the answers themselves. So we give its interval *and* what a perfect confidence would get.
 
 # %%
+splits = {"both": slice(None), "val": slice(len(val)), "style": slice(len(val), None)}
 rng = np.random.default_rng(0)
-sureness = {}
-for name in ("mean of the words", "confidence"):
-    values = sure[name]
+print(f"{len(right)} captions            AUC    ECE  95 % interval    if perfect  too sure by")
+for name, split in product(("mean of the words", "confidence"), splits):
+    values, truth = sure[name][splits[split]], right[splits[split]]
     perfect = [ece(values, rng.random(len(values)) < values) for _ in range(1000)]
-    value, low, high, _ = bootstrap(ece, values, right, draws=1000)
-    sureness[name] = value, low, high, float(np.mean(perfect)), float(np.quantile(perfect, 0.95))
-    print(f"{name:18} ECE {value:.3f} (95 %: {low:.3f} to {high:.3f})   were it perfect: "
-          f"{np.mean(perfect):.3f}, in 95 % below {np.quantile(perfect, 0.95):.3f}")
-
-# %% tags=["remove-cell"]
-for name, values in sureness.items():
-    key = name.split()[0]
-    glue(f"evaluation_ece_{key}", values[0], display=False)
-    glue(f"evaluation_ece_{key}_range", f"{values[1]:.3f} to {values[2]:.3f}", display=False)
-    glue(f"evaluation_ece_{key}_perfect", values[3], display=False)
-    glue(f"evaluation_ece_{key}_limit", values[4], display=False)
-    glue(f"evaluation_auc_{key}", auroc(sure[name], right), display=False)
-glue("evaluation_judged", len(judged), display=False)
+    value, low, high, _ = bootstrap(ece, values, truth, draws=1000)
+    print(f"{name:17} {split:5} {auroc(values, truth):5.2f}  {value:.3f}  {low:.3f} to {high:.3f}"
+          f"       < {np.quantile(perfect, 0.95):.3f}        {values.mean() - truth.mean():+.2f}")
 
 # %% [markdown]
-# | {glue:text}`evaluation_judged:d` captions of `val` and `style` | AUC | ECE, 10 bins | 95 % interval | a perfect confidence would have |
-# |---|---|---|---|---|
-# | geometric mean of the words | {glue:text}`evaluation_auc_mean:.2f` | {glue:text}`evaluation_ece_mean:.3f` | {glue:text}`evaluation_ece_mean_range` | {glue:text}`evaluation_ece_mean_perfect:.3f` |
-# | the captioner's `confidence` | {glue:text}`evaluation_auc_confidence:.2f` | {glue:text}`evaluation_ece_confidence:.3f` | {glue:text}`evaluation_ece_confidence_range` | {glue:text}`evaluation_ece_confidence_perfect:.3f` |
-#
-# An ECE below {glue:text}`evaluation_ece_confidence_limit:.3f` here cannot be told from that of a perfect confidence; a bound on what is left needs more answers. And calibration holds for the kind of pictures
-# that it was measured on. The two splits together may be calibrated while each of them is not, one too sure and one too modest; on shifted data, confidence was found to be worse than where it was
-# fitted {cite}`ovadia2019`. [Chapter 14](14_captioning.py) looks at each split alone.
+# *If perfect*: below this stays a perfect confidence in 95 of 100 tries, so an ECE below it cannot be told from perfect. *Too sure by* is the mean confidence minus the share that is right. Where it has different
+# signs on the two splits, they cancel in a bin that both fall into: **the ECE of a mixture can be small while that of each part is not.** So look at each kind of picture alone. Away from where it was fitted, a confidence is
+# often worse {cite}`ovadia2019`. [Chapter 14](14_captioning.py) has more scenes, and the third split.
 #
 # ## What goes wrong
 #
 # ### A leak
 #
-# A **leak** is knowledge of the test that a system should not have. Take the simplest captioner of all: find the most similar training picture and repeat its caption
+# A **leak** is knowledge of the test that a system should not have. Take a captioner that learns nothing: find the most similar training picture and repeat its caption
 # (with more neighbours, and the caption on which they agree, it is no bad one: {cite:t}`devlin2015`). We measure similarity by the angle between the captioner's mean grids. First honestly. Then the test pictures get into the store as well, each changed in one pixel, as if
 # it had been downloaded twice and saved again.
 
@@ -1319,7 +1304,7 @@ glue("evaluation_too_similar", float(too_similar.median()), display=False)
 # | honest | {glue:text}`evaluation_honest_bleu:.2f` | {glue:text}`evaluation_honest_precision:.2f` | {glue:text}`evaluation_similar:.4f` |
 # | with a leak | {glue:text}`evaluation_leaked_bleu:.2f` | {glue:text}`evaluation_leaked_precision:.2f` | {glue:text}`evaluation_too_similar:.4f` |
 #
-# The leaked system is perfect and has learned nothing. A search for identical files finds no test picture in the store, because one pixel differs. What gives it away is the
+# The leaked system has learned nothing that would help with another picture. A search for identical files finds no test picture in the store, because one pixel differs. What gives it away is the
 # similarity: every test picture has a twin. So split by *origin* (the same photograph, the same speaker, the same day stays on one
 # side), and look at the nearest neighbours of a score that is too good. Leaks of this kind have been found in many fields {cite}`kapoor2023`.
 #
@@ -1531,6 +1516,34 @@ for size in (20, 80, 320):
 # ````{solution-end}
 # ````
 #
+# ```{exercise-start} Two errors that cancel
+# :label: ex-evaluation-cancel
+# ```
+# *Easy, 10 minutes.* A system says 0.7 about each of 1,000 pictures. On 500 of them it is right 450 times, on the other 500 it is right 250 times. What are the ECE of each half, the ECE of all, and the AUC of all? First on paper,
+# then with `ece` and `auroc`.
+# ```{exercise-end}
+# ```
+
+# %% [markdown]
+# ````{solution-start} ex-evaluation-cancel
+# :label: so-evaluation-cancel
+# :class: dropdown
+# ````
+# One half is right in 0.9, so 0.7 is too modest by 0.2; the other in 0.5, and 0.7 is too sure by 0.2. Of all, 700 of 1,000 are right, as it says: an ECE of 0. Since all confidences are equal, the AUC is 1/2. One number per kind of picture, 0.9 and 0.5, would be as
+# well calibrated and would know something.
+
+# %% tags=["nbval-check-output"]
+same = np.full(1000, 0.7)
+hits = np.r_[np.arange(500) < 450, np.arange(500) < 250]
+for name, part in (("first", slice(500)), ("second", slice(500, None)), ("all", slice(None))):
+    print(f"{name:7} ECE {ece(same[part], hits[part]):.3f}   AUC {auroc(same[part], hits[part]):.2f}")
+by_kind = np.repeat([0.9, 0.5], 500)
+print(f"by kind ECE {ece(by_kind, hits):.3f}   AUC {auroc(by_kind, hits):.2f}")
+
+# %% [markdown]
+# ````{solution-end}
+# ````
+#
 # ```{exercise-start} The score that knows the other pictures
 # :label: ex-evaluation-company
 # ```
@@ -1685,6 +1698,24 @@ for other in ("beam", "sample"):
 # :::
 # ::::::
 #
+# ::::::{card}
+# :class-card: quiz
+# **6.** A confidence has an ECE of 0.01 on 10,000 pictures, half of them photographs, half drawings. What follows?
+#
+# :::{dropdown} It is calibrated on the photographs
+# **No.** It may be too modest on photographs and too sure on drawings, and the two cancel. Look at each kind alone.
+# :::
+# :::{dropdown} Its high values go with right answers, and its low values with wrong ones
+# **No.** One and the same number for all can have this ECE. The AUC says how well right and wrong are told apart.
+# :::
+# :::{dropdown} In this mixture, each well-filled bin is about as right as it says
+# **Yes.** That is all that ECE measures, and for this mixture only. A bin with few answers weighs little, and may be far off.
+# :::
+# :::{dropdown} With more bins the ECE would be smaller
+# **No.** Where a bin is divided, its parts can no longer cancel each other, so ECE stays or grows.
+# :::
+# ::::::
+#
 # ## Take-aways
 #
 # - BLEU, ROUGE-L and CIDEr-D ask whether a sentence uses the references' words. With one reference, between a false near copy of it and a true sentence in other words, BLEU-4 chose the true one
@@ -1693,6 +1724,7 @@ for other in ("beam", "sample"):
 # - A number needs its tokeniser, its baseline and its interval: with four ways to cut words, the same captions had a BLEU-4 between {glue:text}`evaluation_token_low:.2f` and {glue:text}`evaluation_token_high:.2f`.
 # - Accuracy and micro F1 count items, macro F1 counts classes. With a frequent class the two tell different stories.
 # - Compare systems on the same items by the interval of their difference, count every comparison, and distrust what is too good.
+# - A confidence of 0.8 should be right eight times in ten, on each kind of picture. ECE measures that, AUC what the confidence knows.
 #
 # ## Further reading
 #
@@ -1701,6 +1733,7 @@ for other in ("beam", "sample"):
 # - {cite:t}`hessel2021`: CLIPScore, how well it agrees with people, and where it does not.
 # - {cite:t}`post2018`: how much the BLEU of the same output changes with its tokens.
 # - {cite:t}`koehn2004`: the bootstrap for comparing two systems that write text.
+# - {cite:t}`guo2017`: reliability diagrams, ECE, and how one number calibrates a network.
 # - {cite:t}`opitz2019`: two definitions of macro F1, and where they disagree.
 # - {cite:t}`kapoor2023`: leaks that made results in science too good.
 

@@ -62,7 +62,7 @@ for foil in example.foils:
 #
 # The objects are emoji, from six sets. A **style** is one such set. The five training styles draw the scenes of `train`, `val` and
 # `composition`. They come from four houses: `blob` is the first version of `noto`. OpenMoji, the sixth, comes from a fifth house and draws the
-# scenes of `style` and nothing else. All follow the same list of emoji, and who draws one set knows the others; how alike they are is measured below.
+# scenes of `style` and nothing else. All follow the same list of emoji, and their artists may have looked at each other's work; how alike they are is measured below.
 
 # %% mystnb={"figure": {"caption": "The same thing in six styles. The last row, OpenMoji, is never seen in training.", "name": "fig-data-styles"}, "image": {"alt": "A table of drawings: twelve things as columns, six drawing styles as rows; each column shows the same thing drawn differently."}} tags=["remove-input"]
 shown = ("cat", "octopus", "tree", "apple", "hamburger", "bus", "castle", "guitar", "key", "robot",
@@ -161,7 +161,7 @@ assert {closest[style] for style in hits if style != "noto"} == {"noto"}
 # %% [markdown]
 # Pixels alone find the thing for {glue:text}`data_near:.0%` to {glue:text}`data_nearest:.0%` of the drawings of a training style, and for {glue:text}`data_openmoji:.0%` of OpenMoji's, which have black
 # outlines and few shades. So no style is a copy of another. Of the single styles, `noto` is the closest to
-# all others; `blob`, its first version, finds the thing there for {glue:text}`data_blob_noto:.0%`, no more than `fluent` with {glue:text}`data_fluent_noto:.0%`. That a guess is right so often has a reason: nouns were chosen, among other things, by how well the training styles agree in such pixels. A model that does better on `style` has learnt more than pixels.
+# all others; `blob`, its first version, finds the thing there for {glue:text}`data_blob_noto:.0%`, no more than `fluent` with {glue:text}`data_fluent_noto:.0%`. One reason why a guess is right so often: nouns were chosen, among other things, by how well the training styles agree in such pixels. For a model of single drawings, OpenMoji's share here is the baseline to beat.
 #
 # ## The vocabulary
 
@@ -198,7 +198,7 @@ glue("data_colours", ", ".join(language.COLOURS), display=False)
 # |---|---|
 # | `train` | nothing: a model learns from it |
 # | `val` | other scenes, made the same way |
-# | `composition` | each scene has a pair of nouns, or a noun in a colour, that training never shows: one such pair in ten is held out |
+# | `composition` | each scene has a pair of nouns, or a noun in a colour (a **binding**), that training never shows: one pair of either kind in ten is held out |
 # | `style` | all is drawn by OpenMoji |
 
 # %%
@@ -245,7 +245,7 @@ right.tick_params(axis="y", labelsize=7)
 right.set(xlabel="scenes");
 
 # %% [markdown]
-# No held-out pair is in `train`, and each scene of `composition` has one. A tint may be a colour that the thing has anyway: training shows palm trees that
+# `train` has no held-out pair of nouns and no held-out tint, and each scene of `composition` has one of them. A tint may be a colour that the thing has anyway: training shows palm trees that
 # are green, untinted, and never *says* so. Such colours are no novelty, and `composition` does not ask for them. Of the held-out tints it takes those that not
 # even a twentieth of a training drawing has:
 
@@ -260,9 +260,9 @@ print(f"held-out tints of a noun: {held}; never shown by nature either, and aske
 rng, shown = Random(0), []  # does Practice, which varies colours, show them all the same?
 for noun in nouns():
     for style in splits.styles_for(noun.name, "train") if splits.new_colours(noun.name) else ():
-        redrawn = [colours_in(Practice.draw(noun.name, style, rng)) for _ in range(2)]
+        redrawn = [colours_in(Practice.draw(noun.name, style, rng), 20) for _ in range(2)]
         shown += [bool(colours & set(splits.new_colours(noun.name))) for colours in redrawn]
-print(f"redrawn by Practice, a fifth is in such a colour: {sum(shown)} of {len(shown)} drawings")
+print(f"redrawn by Practice, a twentieth is in such a colour: {sum(shown)} of {len(shown)} drawings")
 
 # %% tags=["remove-cell"]
 glue("data_held_tints", held, display=False)
@@ -274,13 +274,13 @@ for split in ("val", "composition"):
         glue(f"data_{split}_{title.split()[-1]}", value, display=False)
 
 # %% [markdown]
-# {glue:text}`data_new_tints:d` of {glue:text}`data_held_tints:d` remain. That holds for `train`. `Practice`, on which the shipped captioner trained, also varies the colours of drawings at random, and so
-# {glue:text}`data_practice_shows:.1%` of its redrawings of these things have such a colour, without a word about it. For that captioner, "never shown" is "hardly ever shown, and never said".
+# {glue:text}`data_new_tints:d` of {glue:text}`data_held_tints:d` remain. That holds for `train`. `Practice`, a harder form of `train` on which the shipped captioner trained, also varies the colours of drawings at random. So
+# {glue:text}`data_practice_shows:.1%` of its redrawings of these things show such a colour, by the same measure, without a word about it. For that captioner, "never shown" is "seldom shown, and never said".
 #
 # The table above shows another trap. Because each scene of `composition` must have a held-out pair, its scenes are fuller than those of `val`: {glue:text}`data_composition_tint:.0%`
 # have a tint (`val` {glue:text}`data_val_tint:.0%`), {glue:text}`data_composition_relation:.0%` a relation ({glue:text}`data_val_relation:.0%`), and a caption has
 # {glue:text}`data_composition_caption:.1f` words ({glue:text}`data_val_caption:.1f`). A lower score than on `val` may come from that and not from what is new. Compare with scenes of
-# `val` that have as many things and tints: `splits.compared_with` says which, `mmcourse evaluate` scores them apart, and [chapter 14](14_captioning.py) does it.
+# `val` that are built alike, with two kinds of things, or with such a tint: `splits.compared_with` says which, `mmcourse evaluate` scores them apart, and [chapter 14](14_captioning.py) does it.
 
 # %% [markdown]
 # ## What can be answered without looking

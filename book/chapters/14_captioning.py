@@ -1503,7 +1503,7 @@ assert (gain > -1e-3).all()
 # :label: so-captioning-head
 # :class: dropdown
 # ````
-# The best of eight noisy numbers is too high on the data that chose it. The second half did not take part in the choice, so its number is honest.
+# The best of eight noisy numbers tends to be too high on the data that chose it. The second half did not take part in the choice, so its number is honest.
 
 # %%
 half = len(looks) // 2

@@ -1221,9 +1221,9 @@ for split, (right, values) in arms.items():
 # Our goal was an ECE of at most 0.05, 0.10 and 0.10. On these scenes `confidence` has {glue:text}`captioning_val_goal` it on `val`, {glue:text}`captioning_composition_goal` it on `composition` and
 # {glue:text}`captioning_style_goal` it on `style`; on the 2,000 scenes of the card it is met, met and missed. The decoder's number was fitted to nothing. A fit would change its ECE, not its AUC, for which only the order counts: by AUC the noun head is ahead.
 #
-# The two middle rows: who fits to `val` alone is well calibrated there, and far too sure of a new artist; half of strangers costs some calibration on `val` and gains more on `style`. There the mean confidence is
+# The two middle rows: who fits to `val` alone is well calibrated there, and far too sure of a new artist; half of strangers costs some calibration on `val` and gains more on `style`. There the mean `confidence` is
 # {glue:text}`captioning_style_sure:.2f`, and {glue:text}`captioning_style_right:.2f` of the captions are right. Our guess is that no stranger is like this artist. We know of no confidence that holds for *every* artist:
-# calibration needs a sample. We chose the evidence among eleven sets of numbers from the noun head, by leaving out one kind of stranger at a time, and looked at `style` afterwards. What $e_2$ adds, this page does not measure.
+# calibration needs a sample. We chose the evidence among some twenty sets of numbers from the decoder and the noun head, by leaving out one kind of stranger at a time, and looked at `style` afterwards. What $e_2$ adds, this page does not measure.
 #
 # And pictures that hold no thing at all: noise, plain colours, and the scenes' own backgrounds left empty?
 

@@ -28,7 +28,8 @@
 # - compare strategies by truth and by variety, not by probability alone
 # - recognise a decoder that is wrong without crashing
 #
-# **Before you start:** [the Transformer's decoder and its cache](02_transformer.py) and [the captioner](14_captioning.py).
+# **Before you start:** [the Transformer's decoder and its cache](02_transformer.py), [the captioner](14_captioning.py) and, for BLEU, CIDEr-D
+# and intervals, [evaluation](13_evaluation.py).
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB ·
@@ -265,7 +266,7 @@ print(f"200 models: never worse, better {better_than_hand} times (greedy's row)"
 # %% [markdown]
 # ## Against the reference
 #
-# The independent reference is `generate` of `transformers`. GPT-2 with cross-attention {cite}`radford2019` has the structure of our
+# The independent reference is `generate` of `transformers`. Its GPT-2 {cite}`radford2019`, with the cross-attention that the library can add, has the structure of our
 # decoder, so our weights fit into it; only GPT-2 keeps its matrices transposed, and those of query, key and value side by side.
 
 # %%
@@ -612,26 +613,28 @@ own = [text.split() for scene in val for text in scene.captions]
 again = np.mean([len(set(words)) < len(words) for words in own])
 print(f"references that repeat a word: {again:.0%}")
 plain, _ = write(decoding.greedy)
-free, price = fact_counts(plain, val), {}
+free, price, changed = fact_counts(plain, val), {}, {}
 REMEDIES = {"penalty 1.3": {"repetition_penalty": 1.3},
             "no 3-gram twice": {"no_repeat_ngram_size": 3},
             "no word twice": {"no_repeat_ngram_size": 1}}
 for name, options in REMEDIES.items():
     texts, _ = write(decoding.greedy, **options)
-    changed = sum(a != b for a, b in zip(texts, plain, strict=True))
+    changed[name] = sum(a != b for a, b in zip(texts, plain, strict=True))
     price[name] = less(true_share, fact_counts(texts, val), free)
     value, low, high, _ = price[name]
-    print(f"{name:16} {changed:3} captions changed, "
+    print(f"{name:16} {changed[name]:3} captions changed, "
           f"facts true {value:+.3f} ({low:+.3f} to {high:+.3f})")
 
 # %% tags=["remove-cell"]
 glue("decoding_references_repeat", float(again), display=False)
+glue("decoding_changed_penalty", changed["penalty 1.3"], display=False)
+glue("decoding_changed_ban", changed["no 3-gram twice"], display=False)
 glue("decoding_price_word", price["no word twice"].value, display=False)
 
 # %% [markdown]
 # In brackets stands the 95 % interval of the difference to plain greedy search, from a bootstrap over the scenes ([chapter 13](13_evaluation.py)). {glue:text}`decoding_references_repeat:.0%` of the
-# references repeat a word, so forbidding every word to come twice costs much: {glue:text}`decoding_price_word:+.3f`. The penalty and the ban on three words change many captions or few, and no facts that these scenes
-# would show.
+# references repeat a word, so forbidding every word to come twice costs much: {glue:text}`decoding_price_word:+.3f`. The penalty and the ban on three words change {glue:text}`decoding_changed_penalty:d` and {glue:text}`decoding_changed_ban:d` captions. Where their
+# intervals hold 0, these scenes show no change of the facts.
 #
 # ## The cache
 #
@@ -806,7 +809,7 @@ glue("decoding_least", min(row["captions"] for row in table.values()), display=F
 # | sample, top-k 5 | {glue:text}`decoding_topk_precision:.3f` | {glue:text}`decoding_topk_recall:.3f` | {glue:text}`decoding_topk_bleu:.3f` | {glue:text}`decoding_topk_cider:.2f` | {glue:text}`decoding_topk_words:d` | {glue:text}`decoding_topk_log_prob:.2f` | {glue:text}`decoding_topk_ms:.1f` |
 # | sample, top-p 0.9 | {glue:text}`decoding_topp_precision:.3f` | {glue:text}`decoding_topp_recall:.3f` | {glue:text}`decoding_topp_bleu:.3f` | {glue:text}`decoding_topp_cider:.2f` | {glue:text}`decoding_topp_words:d` | {glue:text}`decoding_topp_log_prob:.2f` | {glue:text}`decoding_topp_ms:.1f` |
 #
-# Sampling: means of the seeds 0, 1 and 2. The time is that of one core for decoding alone, 50 pictures at once. The baseline is greedy. What does a row gain over it, and
+# Sampling: means of the seeds 0, 1 and 2, but the different words are those of seed 0. The time is that of one core for decoding alone, 50 pictures at once. The baseline is greedy. What does a row gain over it, and
 # is the gain more than chance? On the same scenes, with 95 % intervals:
 
 # %%
@@ -1024,21 +1027,25 @@ def late(memory):
     return step
 
 
-shifted = {}
+shifted, shifted_facts = {}, {}
 for name, maker in (("right", step_of), ("off by one", late)):
     texts, _ = write(decoding.greedy, hundred, maker)
     shifted[name] = fact_scores(texts, val[:100])["all"]
+    shifted_facts[name] = fact_counts(texts, val[:100])
     print(f"{name:10} facts true {shifted[name][0]:.3f}, stated {shifted[name][1]:.3f}")
     print("   ", texts[0])
+value, low, high, _ = less(true_share, shifted_facts["off by one"], shifted_facts["right"])
+print(f"off by one less right, facts true: {value:+.3f} ({low:+.3f} to {high:+.3f})")
 
 # %% tags=["remove-cell"]
+glue("decoding_position_range", f"{low:+.3f} to {high:+.3f}", display=False)
 for name, key in (("right", "right"), ("off by one", "off")):
     glue(f"decoding_position_{key}", shifted[name][0], display=False)
     glue(f"decoding_position_{key}_recall", shifted[name][1], display=False)
 
 # %% [markdown]
-# The true share goes from {glue:text}`decoding_position_right:.2f` to {glue:text}`decoding_position_off:.2f`, the stated share from {glue:text}`decoding_position_right_recall:.2f` to
-# {glue:text}`decoding_position_off_recall:.2f`. That is little for such a mistake: who looks at captions only may never notice. "With the cache equals without it" finds it at once.
+# The true share goes from {glue:text}`decoding_position_right:.2f` to {glue:text}`decoding_position_off:.2f` (95 % interval of the difference: {glue:text}`decoding_position_range`), the stated share from {glue:text}`decoding_position_right_recall:.2f` to
+# {glue:text}`decoding_position_off_recall:.2f`. That is little for such a mistake: who looks at this score only may never notice. "With the cache equals without it" finds it at once.
 #
 # ### The penalty the wrong way round
 #
@@ -1194,8 +1201,8 @@ for rule, key in zip(RULES, ("mean", "sum", "wrong"), strict=True):
     glue(f"decoding_rule_{key}", float(stated_share(counts[rule])), display=False)
 
 # %% [markdown]
-# The mean states {glue:text}`decoding_rule_mean:.3f` of the facts, the sum {glue:text}`decoding_rule_sum:.3f`, the product {glue:text}`decoding_rule_wrong:.3f`. The shorter winners state fewer facts than those of the mean; the product is
-# hardly worse than the plain sum, whose winners are short already. With 30 pictures the three shares look alike.
+# The mean states {glue:text}`decoding_rule_mean:.3f` of the facts, the sum {glue:text}`decoding_rule_sum:.3f`, the product {glue:text}`decoding_rule_wrong:.3f`. The shorter winners state fewer facts than those of the mean. The product
+# stays close to the plain sum, whose winners are short already.
 #
 # ````{solution-end}
 # ````
@@ -1213,7 +1220,7 @@ for rule, key in zip(RULES, ("mean", "sum", "wrong"), strict=True):
 # :label: so-decoding-rank
 # :class: dropdown
 # ````
-# It needs no beams, no reordering and no rule to stop, and any other judge could rank in place of the log-probability, for example one that compares text and picture. But it has only what was drawn: where the model
+# It needs eight whole captions of each picture; beam search carries five rows, and needs the reordering of its cache and a rule to stop. Any other judge could rank the draws, for example one that compares text and picture. But draws are all that there is to rank: where the model
 # is unsure, the best sentence may not be among eight. Beam search looks at all continuations of what it kept.
 
 # %%
@@ -1239,8 +1246,8 @@ for name, key in (("one draw", "one"), ("best of 8", "eight"), ("four beams", "b
     glue(f"decoding_rank_{key}_true", float(true_share(ranked[name][1])), display=False)
 
 # %% [markdown]
-# The best of eight draws comes as far as four beams: its mean log-probability is {glue:text}`decoding_rank_eight:.2f` (beams {glue:text}`decoding_rank_beams:.2f`, one draw {glue:text}`decoding_rank_one:.2f`), and
-# {glue:text}`decoding_rank_eight_true:.3f` of its facts are true (beams {glue:text}`decoding_rank_beams_true:.3f`, one draw {glue:text}`decoding_rank_one_true:.3f`). The captioner is sure of most words, so eight draws often hold its best sentence.
+# In this one run of draws, the best of eight comes about as far as four beams: its mean log-probability is {glue:text}`decoding_rank_eight:.2f` (beams {glue:text}`decoding_rank_beams:.2f`, one draw {glue:text}`decoding_rank_one:.2f`), and
+# {glue:text}`decoding_rank_eight_true:.3f` of its facts are true (beams {glue:text}`decoding_rank_beams_true:.3f`, one draw {glue:text}`decoding_rank_one_true:.3f`). Our guess: the captioner is sure of most words, so eight draws often hold its best sentence.
 #
 # ````{solution-end}
 # ````

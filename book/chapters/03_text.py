@@ -517,8 +517,8 @@ for name, key in (("unigram", "uni"), ("neighbour", "near"), ("tiny, trained her
 glue("text_shipped_parameters", sum(p.numel() for p in shipped.parameters()), display=False)
 
 # %% [markdown]
-# The tiny model, after a few seconds, is at {glue:text}`text_loss_tiny:.2f` nats, and the unigram at {glue:text}`text_loss_uni:.2f`: it has learnt which tokens are frequent and little more. The **shipped** model, `load("text")`, has {glue:text}`text_shipped_parameters:,d` parameters and
-# read the glosses of `train` and captions of scenes for about five minutes on one core (`mmcourse/recipes/text.py`; its card says how). It is at {glue:text}`text_loss_ship:.2f` nats and guesses {glue:text}`text_right_ship:.0%` of the hidden tokens, the neighbour {glue:text}`text_right_near:.0%`. None of them saw
+# The tiny model, after a few seconds, is at {glue:text}`text_loss_tiny:.2f` nats, and the unigram at {glue:text}`text_loss_uni:.2f`. The **shipped** model, `load("text")`, has {glue:text}`text_shipped_parameters:,d` parameters and
+# read the glosses of `train` and captions of scenes for some nine minutes of one core (by `mmcourse/recipes/text.py`, in two pieces: its card says how). It is at {glue:text}`text_loss_ship:.2f` nats and guesses {glue:text}`text_right_ship:.0%` of the hidden tokens, the neighbour {glue:text}`text_right_near:.0%`. None of them saw
 # a validation gloss. What the shipped model fills in:
 
 # %%

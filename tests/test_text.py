@@ -280,6 +280,8 @@ def test_dropout_and_types_are_used():
     assert not torch.equal(ours(ids), ours(ids, types=torch.ones_like(ids)))
     ours.train()
     assert not torch.equal(ours(ids), ours(ids))
+    embeddings_alone = TextEncoder(50, 24, 0, 3, 12, dropout=0.5).train()
+    assert not torch.equal(embeddings_alone(ids), embeddings_alone(ids))
 
 
 def test_begins_small():

@@ -246,6 +246,16 @@ def test_a_file_of_another_version_is_refused(ours, tmp_path):
         BPETokenizer.load(path)
 
 
+def test_merges_that_make_no_new_token_are_refused():
+    for merges in (
+        [(b"a", b"b")] * 2,
+        [(b"a", b"bc")],
+        [(b"a", b"b"), (b"ab", b"c"), (b"a", b"bc")],
+    ):
+        with pytest.raises(ValueError, match="damaged"):
+            BPETokenizer(merges)
+
+
 def test_bad_input_of_training():
     for texts in ([], [""], ["", ""]):
         with pytest.raises(ValueError, match="no character"):

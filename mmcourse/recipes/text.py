@@ -1,4 +1,4 @@
-"""The masked language model ``text``: glosses and captions of scenes, nine minutes of one core.
+"""The masked language model ``text``: glosses and captions of scenes, 25 minutes of one core.
 
 ``python -m mmcourse.recipes.text FOLDER`` trains it: the tokenizer first, then the model. The
 folder then holds what :func:`mmcourse.hub.load` and ``BPETokenizer.load`` read.
@@ -23,7 +23,7 @@ SCENES = 1000  # whose captions are learnt from, five each
 SHARE = 0.2  # of the tokens that are hidden; BERT hides 0.15 of texts many times longer
 WINDOW = 32  # batches that are sorted by length together
 MODEL = {"text": {"width": 128, "layers": 4, "heads": 4, "context": 64}}
-TRAINING = {"text": {"steps": 1800, "batch_size": 96, "learning_rate": 2e-3, "weight_decay": 0.05}}
+TRAINING = {"text": {"steps": 5000, "batch_size": 96, "learning_rate": 2e-3, "weight_decay": 0.05}}
 
 
 def texts(split):

@@ -490,7 +490,7 @@ glue("data_gloss_count", sum(map(len, stock.values())), display=False)
 # %% [markdown]
 # {glue:text}`data_gloss_near:.1%` of the first thousand test glosses are nearly in `train`. A score on `test` is a little better than it would be on texts that nobody has written like that.
 #
-# **What was left out?** All examples of use; all other senses; and {glue:text}`data_gloss_count:,d` glosses remain after a list of words removed about 900 more: what is obscene, insults people, describes cruelty or drugs of abuse. We read what the list drops and searched what it keeps
-# (`tools/maintain/build_glosses.py --dropped`). The list errs on the side of leaving out; some harmless animals and plants go too. What it kept was not read line by line. **What is in it for a model to learn wrongly?** WordNet is of American English
-# of the twentieth century. Plants and animals of North America are many, kitchens elsewhere are few, and *primitive*, *savage* or *exotic* may say more of the writer than of the thing. **Licence:** WordNet's own, which allows use, change and distribution with its notice
+# **What was left out?** All examples of use, all other senses, and about 900 entries by a list of words: what is obscene, insults people, describes cruelty or drugs of abuse. {glue:text}`data_gloss_count:,d` glosses remain. We went through the words by which entries were dropped, and searched what is left for more
+# (`tools/maintain/build_glosses.py --dropped` prints what goes). The list errs on the side of leaving out; some harmless animals and plants go too. What is left was not read line by line. **What is in it for a model to learn wrongly?** WordNet was made in the United States:
+# plants and animals of North America are many. A word such as *primitive* may say more of the writer than of the thing. **Licence:** WordNet's own, which allows use, change and distribution with its notice
 # (`mmcourse/data/glosses/LICENSES/`); WordNet 3.1, copyright 2011 by Princeton University.

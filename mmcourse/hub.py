@@ -2,18 +2,20 @@
 
 from pathlib import Path
 
-from mmcourse.captioning import SceneCaptioner
+from mmcourse.captioning import Captioner, SceneCaptioner
 from mmcourse.photographs import PhotographCaptioner
+from mmcourse.text import TOKENIZER, BPETokenizer, MaskedLanguageModel, TextEncoder
 from mmcourse.weights import CONFIG, WEIGHTS, find_file, read_config
 
 SHIPPED = Path(__file__).with_name("shipped")
-NAMES = ("scenes",)  # of the shipped models
-CLASSES = (SceneCaptioner, PhotographCaptioner)
-KNOWN = "scenes, a folder that `mmcourse train` wrote, or owner/name on the Hugging Face hub"
+NAMES = ("scenes", "text")  # of the shipped models
+CLASSES = (SceneCaptioner, PhotographCaptioner, MaskedLanguageModel, TextEncoder)
+KNOWN = "scenes, text, a folder that `mmcourse train` wrote, or owner/name on the Hugging Face hub"
 
 
 def load(name, **options):
-    """The shipped model ``scenes``, one in a folder that training wrote, or ``owner/name``.
+    """A shipped model, ``scenes`` or ``text``, one in a folder that training wrote, or
+    ``owner/name``.
 
     It comes in the class that it was saved in. ``options`` are for a download, as ``revision``.
     Raises ValueError, which says what to do, when there is none or its files are cut off, changed
@@ -21,7 +23,7 @@ def load(name, **options):
     """
     known = name in NAMES or Path(name).is_dir() or "/" in str(name)
     if not known:
-        raise ValueError(f"there is no captioner {str(name)!r}: expected {KNOWN}")
+        raise ValueError(f"there is no model {str(name)!r}: expected {KNOWN}")
     folder = SHIPPED / name if name in NAMES else name
     try:
         config = read_config(find_file(folder, CONFIG, **options))
@@ -30,8 +32,31 @@ def load(name, **options):
     except Exception as error:  # those of several libraries
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"cannot load the captioner {str(name)!r} ({reason}): expected {KNOWN}"
+            f"cannot load the model {str(name)!r} ({reason}): expected {KNOWN}"
         ) from error
+
+
+def load_captioner(name, **options):
+    """As :func:`load`. ValueError for a model that writes no captions."""
+    model = load(name, **options)
+    if not isinstance(model, Captioner):
+        raise ValueError(
+            f"{str(name)!r} is a {type(model).__name__} and writes no captions: take scenes, or a "
+            "captioner that `mmcourse train` wrote"
+        )
+    return model
+
+
+def load_tokenizer(name, **options):
+    """The tokenizer of a model of texts, as ``text``; names and options are those of :func:`load`.
+
+    Raises ValueError when there is none, or a file of another version.
+    """
+    folder = SHIPPED / name if name in NAMES else name
+    try:
+        return BPETokenizer.load(find_file(folder, TOKENIZER, **options))
+    except FileNotFoundError as error:
+        raise ValueError(f"{str(name)!r} has no {TOKENIZER}: expected a model of texts") from error
 
 
 def class_of(config):

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Which folder of data a module reads. A module that is not here reads none.
 DATA = {
     "mmcourse.data.drawings": "mmcourse/data/drawings",
+    "mmcourse.data.glosses": "mmcourse/data/glosses",
     "mmcourse.data.captioned": "mmcourse/data/photographs",
     "mmcourse.hub": "mmcourse/shipped",
 }

@@ -60,10 +60,10 @@ def add_arguments(parser):
 
 def run(options):
     """Print one line for each picture; those that cannot be captioned are named on stderr."""
-    from mmcourse.hub import load
+    from mmcourse.hub import load_captioner
 
     check(options)
-    model = load(options.model)
+    model = load_captioner(options.model)
     failed = 0
     for name in options.pictures:
         try:

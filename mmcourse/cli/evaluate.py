@@ -38,11 +38,11 @@ def add_arguments(parser):
 
 def run(options):
     """Print the scores of a captioner on scenes or photographs of a split."""
-    from mmcourse.hub import load
+    from mmcourse.hub import load_captioner
 
     check_root(options)
     beams = strategy_options(options).get("beams", BEAMS)
-    model = load(options.model)
+    model = load_captioner(options.model)
     if options.data == "scenes":
         what, scores = on_scenes(model, options, beams)
     else:

@@ -227,7 +227,7 @@ def test_another_encoder_than_in_training_is_refused(tmp_path, some, vit):
     with pytest.raises(ValueError, match="is not the one it was trained with"):
         load(tmp_path / "model")
     shutil.rmtree(tmp_path / "vit")
-    with pytest.raises(ValueError, match="cannot load the captioner"):
+    with pytest.raises(ValueError, match="cannot load the model"):
         load(tmp_path / "model")
 
 

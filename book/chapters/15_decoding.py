@@ -511,7 +511,7 @@ explorer
 # where it shows: the captioner whose end is forbidden must go on and on. Two remedies:
 #
 # - **No repeated n-grams**: a word that would complete an n-gram that was already written gets probability zero {cite}`paulus2018`.
-# - A **repetition penalty** $\theta > 1$ makes each word $v$ of those written, $W$, less probable. {cite:t}`keskar2019` divide its logit $z_v$ by $\theta$,
+# - A **repetition penalty** $\theta > 1$ (not the weights, in this section) makes each word $v$ of those written, $W$, less probable. {cite:t}`keskar2019` divide its logit $z_v$ by $\theta$,
 #   whatever its sign. We take a later variant, that of `transformers`, which multiplies a logit that is not positive:
 #
 # $$

@@ -183,9 +183,9 @@ glue("data_backgrounds", len(language.BACKGROUNDS), display=False)
 glue("data_colours", ", ".join(language.COLOURS), display=False)
 
 # %% [markdown]
-# English captions use {glue:text}`data_words` words, {glue:text}`data_noun_words` of them in the names of nouns. The rest is: three counts, two
+# English captions use {glue:text}`data_words` words, {glue:text}`data_noun_words` of them in the names of nouns. The rest is, most of it with synonyms: three counts, two
 # sizes (what is of medium size goes without a word), the colours {glue:text}`data_colours`, four relations, and {glue:text}`data_backgrounds`
-# backgrounds, each with a synonym. A Mandarin caption puts the measure word of its noun between number and noun: 一只猫, 一条鱼, 一把雨伞.
+# backgrounds. A Mandarin caption puts the measure word of its noun between number and noun: 一只猫, 一条鱼, 一把雨伞.
 #
 # A thing is **tinted** when it is repainted in shades of one colour. Faces, people, and things whose colour is what they are
 # (a tomato, a taxi) are never tinted: {glue:text}`data_tintable` nouns may be. Where one colour would turn a thing into another, that colour is denied: a green
@@ -422,7 +422,7 @@ print(f"picture {image_only}, with captions {with_captions}, with all texts {eve
 #
 # ## Limits
 #
-# - **The language is small.** A grammar made the captions. They have no verbs but those in names of nouns, no time, no intention, no doubt. Scores that compare words
+# - **The language is small.** A grammar made the captions. They have no verbs but *is*, *are* and those in names of nouns, no time, no intention, no doubt. Scores that compare words
 #   come out far higher than on photographs.
 # - **The world is flat.** Nothing hides anything else, no perspective, no light, no clutter. Sizes are those on paper: a big ant can stand beside a small whale.
 # - **Tints look artificial**, and a tint can hide what told two things apart.

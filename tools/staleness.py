@@ -24,6 +24,7 @@ DATA = {
     "mmcourse.data.glosses": "mmcourse/data/glosses",
     "mmcourse.data.captioned": "mmcourse/data/photographs",
     "mmcourse.hub": "mmcourse/shipped",
+    "mmcourse.recipes.gpt_studies": "mmcourse/recipes/measured",
 }
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 

@@ -239,4 +239,4 @@ def test_a_model_that_cannot_be_loaded(tmp_path, picture, complaint, damage):
     name = "notamodel" if damage == "missing" else str(folder)
     assert cli.main(["caption", picture, "--model", name]) == 2
     text = complaint()
-    assert "model" in text and "expected scenes, a folder that `mmcourse train` wrote" in text
+    assert "model" in text and "a folder that `mmcourse train` wrote" in text

@@ -3,22 +3,23 @@
 from pathlib import Path
 
 from mmcourse.captioning import Captioner, SceneCaptioner
+from mmcourse.contrastive import CLIP
 from mmcourse.gpt import GPT, Llama
 from mmcourse.photographs import PhotographCaptioner
 from mmcourse.text import TOKENIZER, BPETokenizer, MaskedLanguageModel, TextEncoder
 from mmcourse.weights import CONFIG, WEIGHTS, find_file, read_config
 
 SHIPPED = Path(__file__).with_name("shipped")
-NAMES = ("scenes", "text", "gpt")  # of the shipped models
-CLASSES = (SceneCaptioner, PhotographCaptioner, MaskedLanguageModel, TextEncoder, GPT, Llama)
+NAMES = ("scenes", "text", "gpt", "clip", "clip-pairs")  # of the shipped models
+CLASSES = (SceneCaptioner, PhotographCaptioner, MaskedLanguageModel, TextEncoder, GPT, Llama, CLIP)
 KNOWN = (
-    "scenes, text, gpt, a folder that `mmcourse train` wrote, or owner/name on the Hugging Face hub"
+    "scenes, text, gpt, clip, clip-pairs, a folder that `mmcourse train` wrote, "
+    "or owner/name on the Hugging Face hub"
 )
 
 
 def load(name, **options):
-    """A shipped model, ``scenes``, ``text`` or ``gpt``, one in a folder that training wrote, or
-    ``owner/name``.
+    """A shipped model (of ``NAMES``), one in a folder that training wrote, or ``owner/name``.
 
     It comes in the class that it was saved in. ``options`` are for a download, as ``revision``.
     Raises ValueError, which says what to do, when there is none or its files are cut off, changed

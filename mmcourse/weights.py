@@ -14,7 +14,7 @@ import inspect
 import json
 import os
 import shutil
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -269,6 +269,26 @@ def hub_answers():
     except Exception:  # those of the library behind the session, which is not always the same
         return False
     return True
+
+
+@contextmanager
+def quiet_transformers():
+    """Keep ``transformers`` quiet while it loads.
+
+    It reports at length which weights are left over, as those of a text tower.
+    """
+    from transformers import logging
+
+    verbosity = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def read_config(path):

@@ -1,8 +1,8 @@
-"""The command line: ``mmcourse caption | train | calibrate | evaluate | data | bench``.
+"""The command line: ``mmcourse caption | search | train | calibrate | evaluate | data | bench``.
 
-A command's module has ``ABOUT`` and ``EXAMPLES`` for its help, ``add_arguments(parser)``, and
-``run(options)``, which returns an exit code, or None for 0. Models and data are imported inside
-``run``, so that help comes at once.
+Each command is a module, which has ``ABOUT`` and ``EXAMPLES`` for its help,
+``add_arguments(parser)``, and ``run(options)``, which returns an exit code, or None for 0. Models
+and data are imported inside ``run``, so that help comes at once.
 
 Exit codes: 0 all went well, 1 some pictures could not be captioned, 2 bad use or bad input,
 130 Ctrl-C.
@@ -11,11 +11,12 @@ Exit codes: 0 all went well, 1 some pictures could not be captioned, 2 bad use o
 import argparse
 
 import mmcourse
-from mmcourse.cli import bench, calibrate, caption, data, evaluate, train
+from mmcourse.cli import bench, calibrate, caption, data, evaluate, search, train
 from mmcourse.cli.messages import complain
 
 COMMANDS = {
     "caption": caption,
+    "search": search,
     "train": train,
     "calibrate": calibrate,
     "evaluate": evaluate,
@@ -46,7 +47,7 @@ def command_line():
     examples = [command.EXAMPLES.splitlines()[0] for command in COMMANDS.values()]
     parser = argparse.ArgumentParser(
         "mmcourse",
-        description="Caption pictures; train and judge models.",
+        description="Caption pictures, or find them by words; train and judge models.",
         epilog="\n".join(["examples:", *examples, "", "mmcourse COMMAND --help says more."]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

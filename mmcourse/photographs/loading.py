@@ -3,7 +3,6 @@
 import difflib
 import hashlib
 import re
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from torch import nn
 
 from mmcourse.photographs.encoders import PretrainedEncoder
 from mmcourse.photographs.processed import ProcessedEncoder
-from mmcourse.weights import hub_answers
+from mmcourse.weights import hub_answers, quiet_transformers
 
 ENCODERS = (
     "efficientnet-lite0",
@@ -49,7 +48,7 @@ def load_encoder(name):
             "or a folder with a model of transformers"
         )
     try:
-        with _silence():
+        with quiet_transformers():
             encoder = _from_transformers(name)
     except Exception as error:  # those of several libraries
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -69,26 +68,6 @@ def _nearest(name):
     """The known names that are most like this one, as a phrase."""
     near = difflib.get_close_matches(str(name).lower(), ENCODERS, 3, 0.4) or ENCODERS
     return f"nearest known: {', '.join(near)}"
-
-
-@contextmanager
-def _silence():
-    """Keep ``transformers`` quiet.
-
-    It reports at length which weights are left over, as those of a text tower.
-    """
-    from transformers import logging
-
-    verbosity = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _from_transformers(name):

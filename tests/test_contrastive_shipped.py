@@ -1,0 +1,64 @@
+"""What the shipped CLIP of scenes must reach, and its first half must not."""
+
+import numpy as np
+import pytest
+
+from mmcourse.contrastive import recall_at_k, true_of
+from mmcourse.data import EmojiScenes
+from mmcourse.hub import SHIPPED, load
+from mmcourse.recipes.contrastive import foil_answers
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {name: load(name) for name in ("clip", "clip-pairs")}
+
+
+def scores(model, split, first, count):
+    """Recall@1 both ways among some scenes, and the share of each kind of foil."""
+    scenes = [EmojiScenes(split)[index] for index in range(first, first + count)]
+    captions = [scene.captions[0] for scene in scenes]
+    image = model.image_features([scene.image for scene in scenes])
+    table = (image @ model.text_features(captions).T).numpy()
+    relevant = true_of(captions, scenes)
+    recalls = [recall_at_k(table, 1, relevant), recall_at_k(table.T, 1, relevant.T)]
+    return recalls, {kind: x.mean() for kind, x in foil_answers(model, scenes, image).items()}
+
+
+@pytest.mark.parametrize("split, least", [("val", 0.85), ("composition", 0.85), ("style", 0.75)])
+def test_it_finds_and_knows_left_from_right(models, split, least):
+    """Among 200 scenes that no number of the card was measured on."""
+    recalls, foils = scores(models["clip"], split, 5000, 200)
+    assert min(recalls) > least
+    assert foils["relation"] > 0.93 and foils["order"] > 0.93
+    assert foils["object"] > 0.7 and foils["count"] > 0.9 and foils["background"] > 0.98
+
+
+def test_pairs_alone_find_and_guess_the_relation(models):
+    recalls, foils = scores(models["clip-pairs"], "val", 5000, 200)
+    assert min(recalls) > 0.8
+    assert 0.38 < foils["relation"] < 0.62
+
+
+def test_the_second_keeps_what_the_first_has_learned(models):
+    after = models["clip"].state_dict()
+    for name, tensor in models["clip-pairs"].state_dict().items():
+        assert np.array_equal(tensor.numpy(), after[name].numpy()), name
+
+
+@pytest.mark.parametrize("name", ["clip", "clip-pairs"])
+def test_it_is_small(name):
+    assert sum(path.stat().st_size for path in (SHIPPED / name).iterdir()) < 6_000_000
+
+
+def test_it_takes_what_people_type(models):
+    """A bare noun finds a picture with it among the first 20 of 200 about every second time."""
+    scenes = [EmojiScenes("val")[index] for index in range(5000, 5200)]
+    image = models["clip"].image_features([scene.image for scene in scenes])
+    found = 0
+    for scene in scenes[:40]:
+        noun = scene.description.groups[0].noun
+        (text,) = models["clip"].text_features([f"{noun.title()}!"])
+        best = (image @ text).topk(20).indices.tolist()
+        found += any(noun == g.noun for row in best for g in scenes[row].description.groups)
+    assert found > 18

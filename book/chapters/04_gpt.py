@@ -782,7 +782,8 @@ for start, key in (("pre-trained", "pre"), ("from nothing", "nothing")):
     glue(f"gpt_measures_{key}", int(total(start, "measure words right")), display=False)
 glue("gpt_groups_asked", int(total("pre-trained", "groups")), display=False)
 glue("gpt_translation_steps", int(study["steps"]), display=False)
-bleus = {start: [row["BLEU-4"] for row in study["rows"] if (row["start"], row["split"]) == (start, "composition")]
+new_rows = [row for row in study["rows"] if row["split"] == "composition"]
+bleus = {start: [row["BLEU-4"] for row in new_rows if row["start"] == start]
          for start in ("pre-trained", "from nothing")}
 ahead, ahead_spread = difference(bleus["pre-trained"], bleus["from nothing"])
 glue("gpt_ahead", ahead, display=False)
@@ -836,11 +837,15 @@ def power(amounts, values):
     return -np.polyfit(np.log(list(amounts)), np.log(values), 1)[0]
 
 
+assert abs(power([1, 4, 16], [8.0, 4.0, 2.0]) - 0.5) < 1e-12  # 8 / sqrt(x)
+
 dice = np.random.default_rng(0)
 fitted = {}
 for name, found in (("parameters", by_size), ("tokens", by_tokens)):
     exponent = power(found, [np.mean(values) for values in found.values()])
-    redrawn = [power(found, [dice.choice(values, 3).mean() for values in found.values()]) for _ in range(2000)]
+    redrawn = [
+        power(found, [dice.choice(values, 3).mean() for values in found.values()]) for _ in range(2000)
+    ]
     low, high = np.quantile(redrawn, (0.025, 0.975))
     fitted[name] = exponent, low, high
     print(f"bits fall as {name} to the power of -{exponent:.3f} ({low:.3f} to {high:.3f}, seeds redrawn)")
@@ -857,15 +862,19 @@ glue("gpt_foretold", float(np.exp(height + slope * np.log(amounts[3]))), display
 glue("gpt_real", float(heights[3]), display=False)
 glue("gpt_seed_spread", float(np.ptp(by_size[amounts[3]])), display=False)
 for name, key in (("parameters", "size"), ("tokens", "tokens")):
-    falls = "the bits fall" if fitted[name][1] > 0 else "no fall can be told from the seeds: the runs are too short for a law"
+    falls = (
+        "the bits fall"
+        if fitted[name][1] > 0
+        else "no fall can be told from the seeds: the runs are too short for a law"
+    )
     glue(f"gpt_falls_{key}", falls, display=False)
 glue("gpt_fold_size", float(amounts[3] / amounts[0]), display=False)
 glue("gpt_fold_tokens", float(max(by_tokens) / min(by_tokens)), display=False)
 
 # %% mystnb={"figure": {"caption": "Bits a byte over the number of parameters (left) and of training tokens (right), all axes logarithmic. Each dot is a seed; the line is the power law through the means.", "name": "fig-gpt-scaling"}, "image": {"alt": "Two panels with four groups of three dots each and a straight falling line through each."}} tags=["hide-input"]
 figure, panels = plt.subplots(1, 2, figsize=(6.8, 2.8), sharey=True)
-for panel, (name, found), colour in zip(panels, (("parameters", by_size), ("tokens", by_tokens)), (BLUE, ORANGE),
-                                        strict=True):
+laws = (("parameters", by_size), ("tokens", by_tokens))
+for panel, (name, found), colour in zip(panels, laws, (BLUE, ORANGE), strict=True):
     x = np.array(list(found))
     slope, height = np.polyfit(np.log(x), np.log([np.mean(values) for values in found.values()]), 1)
     panel.plot(x, np.exp(height + slope * np.log(x)), color=GREY, linewidth=1)
@@ -966,7 +975,12 @@ for name, spread, shrink in ways:
     print(f"{name:15} first loss {first:7.2f}, after 100 steps {starts[name][1]:.3f} bits a byte")
 
 # %% tags=["remove-cell"]
-for name, key in (("0.02, shrunk", "right"), ("0.02, all alike", "alike"), ("0.057, shrunk", "wide"), ("1, shrunk", "large")):
+for name, key in (
+    ("0.02, shrunk", "right"),
+    ("0.02, all alike", "alike"),
+    ("0.057, shrunk", "wide"),
+    ("1, shrunk", "large"),
+):
     glue(f"gpt_start_{key}", float(starts[name][0]), display=False)
     glue(f"gpt_start_{key}_bits", float(starts[name][1]), display=False)
 

@@ -1,7 +1,8 @@
 """The masked language model ``text``: glosses and captions of scenes, 25 minutes of one core.
 
-``python -m mmcourse.recipes.text FOLDER`` trains it: the tokenizer first, then the model. The
-folder then holds what :func:`mmcourse.hub.load` and ``BPETokenizer.load`` read.
+``python -m mmcourse.recipes.text FOLDER`` trains it: the tokenizer first, then the model.
+``FOLDER/half`` then holds what :func:`mmcourse.hub.load` and ``BPETokenizer.load`` read, the
+weights in half precision.
 """
 
 import sys
@@ -134,5 +135,13 @@ def train(setting, folder, *, resume=None, **changes):
     )
 
 
+def ship(folder, place):
+    """Copy what :func:`train` left in ``folder`` to ``place``, its weights in half precision."""
+    model = MaskedLanguageModel.from_pretrained(folder)
+    model.half().save_pretrained(place)
+    BPETokenizer.load(Path(folder, TOKENIZER)).save(Path(place, TOKENIZER))
+
+
 if __name__ == "__main__":
     train("text", sys.argv[1])
+    ship(sys.argv[1], Path(sys.argv[1], "half"))

@@ -18,6 +18,7 @@ from mmcourse.fusion.attending import (
 )
 from mmcourse.fusion.opinions import combine, vote
 from mmcourse.fusion.pooled import BilinearFusion, ConcatFusion, LateFusion
+from mmcourse.fusion.pretrained import MultimodalTransformer
 from mmcourse.fusion.questions import (
     KINDS,
     NAMES,
@@ -42,6 +43,7 @@ __all__ = [
     "Fusion",
     "GatedFusion",
     "LateFusion",
+    "MultimodalTransformer",
     "QuestionAnswerer",
     "Side",
     "TwoGroups",

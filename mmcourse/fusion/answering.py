@@ -79,7 +79,7 @@ class QuestionAnswerer(nn.Module):
         self.fusion = fusion
         self.text = text_encoder or TextEncoder(words, width, 1, HEADS, context)
         self.image = nn.Linear(channels, width)
-        self.places = nn.Parameter(torch.randn(cells, width))
+        self.places = nn.Parameter(0.02 * torch.randn(cells, width))
         self.image_norm = nn.LayerNorm(width)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, answers)

@@ -161,12 +161,8 @@ class BottleneckFusion(Fusion):
                 f"got {bottlenecks} and {layers}: without them no side reaches the output"
             )
         self.bottleneck = nn.Parameter(0.02 * torch.randn(bottlenecks, width))
-        self.text_layers = nn.ModuleList(
-            EncoderLayer(width, heads, hidden) for _ in range(layers)
-        )
-        self.image_layers = nn.ModuleList(
-            EncoderLayer(width, heads, hidden) for _ in range(layers)
-        )
+        self.text_layers = nn.ModuleList(EncoderLayer(width, heads, hidden) for _ in range(layers))
+        self.image_layers = nn.ModuleList(EncoderLayer(width, heads, hidden) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def fuse(self, text, image):

@@ -138,11 +138,11 @@ class CrossAttentionFusion(Fusion):
 
 
 class BottleneckFusion(Fusion):
-    """The sides meet in K bottleneck tokens only (Nagrani et al. 2021, equations 8 and 9).
+    """The sides meet in K bottleneck tokens only (MBT, Nagrani et al. 2021).
 
     In each layer a side looks at itself and at the bottleneck; the two bottlenecks that come out
-    are averaged. The mean of the bottleneck after the last layer is the output, where the paper
-    reads a token of each side.
+    are averaged. The mean of the bottleneck after the last layer is the output; the paper reads a
+    token of each side instead.
 
     Args:
         width: D, which ``heads`` divides.

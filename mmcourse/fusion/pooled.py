@@ -76,7 +76,7 @@ class BilinearFusion(Fusion):
     A whole :math:`W_i` for each i takes D³ parameters. Here each has the rank k,
     :math:`W_i = U_i V_i^\top`, so that :math:`z_i` is the sum of the k products of
     :math:`t\, U_i` and :math:`v\, V_i` (multi-modal factorized bilinear pooling, Yu et al. 2017,
-    equation 3, without its normalisation; k = 1 is the product of Kim et al. 2017 without its
+    without its normalisation; k = 1 is the product of Kim et al. 2017 without its
     nonlinearity).
 
     Args:

@@ -616,7 +616,7 @@ def test_predict_hides_a_side_and_adds_noise():
     model = small().eval()
     plain = predict(model, data, features)
     close(plain.exp().sum(1), torch.ones(300), 1e-6)
-    cells = features[data["scene"]].float()
+    cells = features[data["scene"]]
     expected = model(data["ids"], data["mask"], cells).log_softmax(-1)
     close(plain, expected, 1e-6)
     none = torch.zeros(300, 6).bool()
@@ -656,9 +656,7 @@ def test_shares_by_hand():
     model = small("concatenation").eval()
     rows = torch.tensor([3, 8])
     found = shares(model, data, features, rows)
-    text, image = model.encode(
-        data["ids"][rows], data["mask"][rows], features[data["scene"][rows]].float()
-    )
+    text, image = model.encode(data["ids"][rows], data["mask"][rows], features[data["scene"][rows]])
     for number, row in enumerate(rows.tolist()):
         t = text[number : number + 1].detach().requires_grad_()
         v = image[number : number + 1].detach().requires_grad_()

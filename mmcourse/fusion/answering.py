@@ -122,7 +122,7 @@ def fit(model, data, features, *, steps, rate, seed, batch=128, dropped=0.0, dec
             group["lr"] = learning_rate_at(step, config)
         rows = torch.randint(len(data["answer"]), (batch,), generator=generator)
         mask = data["mask"][rows]
-        cells = features[data["scene"][rows]].float()
+        cells = features[data["scene"][rows]]
         image_mask = None
         if dropped:
             there = torch.ones(cells.shape[:2], dtype=torch.bool)
@@ -143,10 +143,10 @@ def predict(model, data, features, *, hide=(), noise=0.0, seed=0):
     features, in units of the standard deviation of each channel.
     """
     generator = torch.Generator().manual_seed(seed)
-    spread = features.float().flatten(0, 1).std(0) if noise else 0.0  # (C,)
+    spread = features.flatten(0, 1).std(0) if noise else 0.0  # (C,)
     parts = []
     for rows in torch.arange(len(data["answer"])).split(256):
-        cells = features[data["scene"][rows]].float()
+        cells = features[data["scene"][rows]]
         if noise:
             cells = cells + noise * spread * torch.randn(cells.shape, generator=generator)
         mask = data["mask"][rows]
@@ -166,7 +166,7 @@ def shares(model, data, features, rows):
     over the tokens. What moves the logit a lot where the vector is 0 does not count.
     """
     with torch.no_grad():
-        cells = features[data["scene"][rows]].float()
+        cells = features[data["scene"][rows]]
         text, image = model.encode(data["ids"][rows], data["mask"][rows], cells)
     text.requires_grad_()
     image.requires_grad_()

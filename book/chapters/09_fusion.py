@@ -45,9 +45,8 @@ import torch
 from myst_nb import glue
 from torch import nn
 
-from mmcourse import hub
 from mmcourse.book.figures.fusion import FusionExplorer
-from mmcourse.book.plotting import BLUE, GREY, INK, ORANGE, TEAL, use_style
+from mmcourse.book.plotting import INK, TEAL, use_style
 from mmcourse.book.source import show_source
 from mmcourse.evaluation import bootstrap
 from mmcourse.fusion import (
@@ -55,8 +54,6 @@ from mmcourse.fusion import (
     BilinearFusion,
     BottleneckFusion,
     ConcatFusion,
-    CrossAttentionFusion,
-    EarlyFusion,
     GatedFusion,
     LateFusion,
     MultimodalTransformer,
@@ -64,7 +61,6 @@ from mmcourse.fusion import (
     answers,
     combine,
     predict,
-    tensors,
     tokenizer,
     vote,
 )
@@ -624,7 +620,7 @@ plt.tight_layout()
 # The first article also builds a `MultimodalTransformer` from the library `transformers`. Its first line does not run:
 
 # %% tags=["raises-exception"]
-from transformers import BertModel, VisionTransformer
+from transformers import BertModel, VisionTransformer  # noqa: F401
 
 # %% [markdown]
 # The class is called `ViTModel`. The next fault is deeper. The two encoders give $(B, T, D)$ and $(B, N, D)$. The article puts them one after the other, along dimension
@@ -668,7 +664,7 @@ model = MultimodalTransformer(bert, vit, len(answers()))
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 generator = torch.Generator().manual_seed(0)
 losses = []
-for step in range(150):
+for _ in range(150):
     rows = torch.randint(len(part["answer"]), (32,), generator=generator)
     log_probs = model(part["ids"][rows], images[part["scene"][rows]], part["mask"][rows])
     loss = nn.functional.nll_loss(log_probs, part["answer"][rows])

@@ -610,7 +610,6 @@ for place, question, value in zip(places, chosen, opened, strict=True):
     place.axvline(0.5, color=INK, linewidth=0.8)
     place.set(xlim=(0, 1), xlabel="gate", title=KINDS[data["kind"][question]])
     place.invert_yaxis()
-plt.tight_layout()
 
 # %% [markdown]
 # FINDINGS_GATE
@@ -985,6 +984,5 @@ for place, index in zip(places, (3, 4), strict=True):
     place.axis("off")
     lines = [f"{question.text}\n{question.answer}" for question in (asked[0], asked[1])]
     place.text(0.5, -0.06, "\n".join(lines), transform=place.transAxes, ha="center", va="top", fontsize=9)
-figure.subplots_adjust(bottom=0.3)
 glue("fusion_promise", figure, display=False)
 plt.close(figure)

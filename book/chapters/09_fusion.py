@@ -303,7 +303,8 @@ glue("fusion_gap", max(gaps), display=False)
 #
 # $s$ and $r$ are linear maps to one number: how sure a side is. This is a small **mixture of experts** {cite:p}`jacobs1991`.
 #
-# **Bilinear fusion.** The output number $i$ is $\bar t\, W_i\, \bar v^\top$. A matrix $W_i$ for each output needs $D^3$
+# **Bilinear fusion.** Another article writes $Y = \text{BERT}(T) \cdot \text{Visual}(X)$ and does not say which product the dot is. Attention is one
+# reading of it, this is another. The output number $i$ is $\bar t\, W_i\, \bar v^\top$. A matrix $W_i$ for each output needs $D^3$
 # numbers. {cite:t}`yu2017` write each as a product of two thin matrices, $U_i$ and $V_i$, both $D \times k$, so that
 #
 # $$
@@ -368,7 +369,7 @@ for name, model in models.items():
 # reads the bottleneck of the start. Learned weights and the norm of the head change this a little, since they divide by something that both sides made;
 # how little, the table will show.
 #
-# Which of our kinds need it? *Presence*, *count* and *colour* do. But *object* does not: "what is above the owl?" is answered by
+# Which of our kinds need it? *Presence*, *count*, *colour* and *relation* do. But *object* does not: "what is above the owl?" is answered by
 # "the things that I see, minus the thing that is named". That is a sum. So a task may need **both sides** and still no
 # **interaction**. We look for that row in the table.
 #
@@ -422,6 +423,9 @@ glue("fusion_question_alone", float(right["question alone"].mean()), display=Fal
 glue("fusion_minutes", f"{sum(row['cpu seconds'] for row in stored['rows']) / 60:.0f}", display=False)
 
 # %% [markdown]
+# The row *LSTM, concatenation* is the model of the third article, repaired: an LSTM for the words (chapter 3 has it), convolutions for the picture, both side by
+# side, and a dense layer. The article stops there: it has no layer that answers, and no loss. It gets the hidden layer and the head that all have.
+#
 # FINDINGS_TABLE
 #
 # ### How many comparisons
@@ -740,8 +744,8 @@ glue("fusion_padding_cost", float(cost), display=False)
 # ```{exercise-start} Another gate on paper
 # :label: ex-fusion-paper
 # ```
-# *Easy, 5 minutes.* Keep $H_T$ and $H_I$ of the example on paper, and $W = 0$. Take $b = (0, -\ln 3)$. Compute both rows of $H$ for the
-# *second* word and say which number of it comes mostly from the picture.
+# *Easy, 5 minutes.* Keep $H_T$ and $H_I$ of the example on paper, and $W = 0$. Take $b = (0, -\ln 3)$. Compute the row of $H$ for the
+# *second* word, and say which of its two numbers comes mostly from the picture.
 # ```{exercise-end}
 # ```
 

@@ -11,9 +11,9 @@
 #
 # ```{glue:figure} fusion_promise
 # :name: fig-fusion-promise
-# :alt: Two small pictures, each with two questions and their answers below it. The same question has different answers under the two pictures, and the same picture has different answers to the two questions.
+# :alt: Two small pictures, each with two groups of drawings in two colours. Below each stand two questions, about the colour and about the number of a thing, with their answers.
 #
-# Two pictures, two questions, four answers. Neither the question nor the picture knows the answer.
+# Two pictures, and two questions about each. Who reads only the question, or sees only the picture, has to guess.
 # ```
 #
 # ::::{card}
@@ -329,8 +329,8 @@ glue("fusion_gap", max(gaps), display=False)
 # layer: no word has heard of a cell yet. With a second layer every word has. With *cross-attention* the cells never
 # hear of a word, however many layers there are.
 
-# %% tags=["remove-input"] mystnb={"figure": {"caption": "Which token has heard of which, with four words, six cells and two bottleneck tokens. Blue: of its own kind. Orange with a dot: of another.", "name": "fig-fusion-explorer"}, "image": {"alt": "Four tables of filled squares. Late: two blue blocks, words and cells apart. Cross-attention: words have also heard of all cells. Bottleneck: words and cells have heard of the bottleneck tokens, and these of all. Early: all squares are filled."}}
-FusionExplorer("cross-attention", layers=1)
+# %% tags=["remove-input"] mystnb={"figure": {"caption": "Which token has heard of which, with four words, six cells and a bottleneck token. Blue: of its own kind. Orange with a dot: of another.", "name": "fig-fusion-explorer"}, "image": {"alt": "Four tables of filled squares. Late: two blue blocks, words and cells apart. Cross-attention: words have also heard of all cells. Bottleneck: words and cells have heard of the bottleneck token, and it of all. Early: all squares are filled."}}
+FusionExplorer("cross-attention", bottlenecks=1, layers=1)
 
 # %% [markdown]
 # ## Both sides is not the same as together

@@ -7,7 +7,7 @@
 # # Fusion
 #
 # At the end of this chapter you can join a text and a picture in seven ways, prove each of them against PyTorch, and
-# say from a measured table which kinds of question a way of joining can answer, and which it cannot.
+# say from a measured table which kinds of question each of them learnt to answer, and why one of them never will.
 #
 # ```{glue:figure} fusion_promise
 # :name: fig-fusion-promise
@@ -74,7 +74,8 @@ torch.set_printoptions(precision=3, sci_mode=False)
 # ## A question that neither side can answer
 #
 # Here is a scene, and five questions about it. Each scene of this chapter has two groups of things: one thing in one
-# colour, and two things in another.
+# colour, and two things in another. There are ten kinds of things: dog, owl, spider, croissant, sailboat, mailbox, backpack, printer,
+# envelope and gear.
 
 # %% tags=["nbval-check-output"]
 world = TwoGroups("val")
@@ -104,8 +105,8 @@ for kind in KINDS:
 # %% [markdown]
 # The last column is about what the question alone can reach. A picture alone reaches one half, for every kind: the thing
 # that is named is drawn at random. So **a model that is right in much more than half of the cases uses both sides**. The
-# data is made so; in data that people collected, the question alone often goes far, and {cite:t}`goyal2017vqa` show pairs
-# of pictures with different answers to the same question to take that way out.
+# data is made so; in data that people collected, the question alone often goes far, and {cite:t}`goyal2017vqa` balance such data with
+# pairs of similar pictures that have different answers to the same question.
 #
 # **How do we make one vector of a sequence of words and a grid of cells**, so that the answer can be read off it?
 # Joining them is called **fusion**. The words are $H_T$, a matrix of $T$ rows, the cells are $H_I$, a matrix of $N$ rows,
@@ -311,7 +312,7 @@ glue("fusion_gap", max(gaps), display=False)
 # z_i = \bar t\, U_i V_i^\top\, \bar v^\top = \sum_{j=1}^{k} \left(\bar t\, U_i\right)_j \left(\bar v\, V_i\right)_j .
 # $$ (eq-fusion-bilinear)
 #
-# With $k = 1$ it is, without its nonlinearity, the product of {cite:t}`kim2017`. We leave out their normalisation, since our head begins with one.
+# With $k = 1$ it is, without its nonlinearity, the product of {cite:t}`kim2017`. We leave out the normalisation of {cite:t}`yu2017`, since our head begins with one.
 #
 # **Bottleneck.** {cite:t}`nagrani2021` give the sides $K$ tokens $Z$ as the one place to meet. In each layer
 #
@@ -366,27 +367,27 @@ for name, model in models.items():
 
 # %% [markdown]
 # Late fusion with fixed weights does not interact, and neither does a bottleneck of one layer before its last norm: there each side
-# reads the bottleneck of the start. Learned weights and the norm of the head change this a little, since they divide by something that both sides made;
-# how little, the table will show.
+# reads the bottleneck of the start. Learned weights and the norm of the head change this, since they divide by something that both sides made;
+# how much that is worth after training, the table will show.
 #
 # Which of our kinds need it? *Presence*, *count*, *colour* and *relation* do. But *object* does not: "what is above the owl?" is answered by
 # "the things that I see, minus the thing that is named". That is a sum. So a task may need **both sides** and still no
 # **interaction**. We look for that row in the table.
 #
-# ## On real data
+# ## All seven, trained
 #
-# The encoders are the same for all arms. The words go through one Transformer layer (chapter 2). The picture goes through the
+# The encoders are the same for all fusions. The words go through one Transformer layer (chapter 2). The picture goes through the
 # convolutions of the captioner that comes with the course, **frozen**: they were trained to write captions, and do not change
 # here, so each picture's features are computed once. Four neighbouring cells are averaged, which leaves 16, and
-# the features are **whitened**, turned so that each direction varies as much: otherwise the few directions that tell nouns apart drown those
-# that tell colours apart.
+# the features are **whitened**, turned and scaled so that all directions but the smallest vary about as much. We suspect that otherwise the few
+# directions that tell nouns apart drown those that tell colours apart, and did not measure it.
 
 # %% tags=["remove-input"]
 show_source(studies.see)
 
 # %% [markdown]
 # Every fusion has {glue:text}`fusion_size` parameters (within 5 %), the same {glue:text}`fusion_steps` batches of {glue:text}`fusion_batch` questions, and {glue:text}`fusion_scenes` scenes for training.
-# Each arm tried {glue:text}`fusion_rates` learning rates, with half of the steps, on scenes of its own, and takes the best. Then come three seeds. All that takes
+# Each row of the table tried {glue:text}`fusion_rates` learning rates, with half of the steps, on {glue:text}`fusion_tuning` other scenes, and takes the best. Then come three seeds. All that takes
 # {glue:text}`fusion_minutes` minutes on one core, more than a page may. So it is a recipe, `python -m mmcourse.recipes.fusion_studies
 # table`, whose answers to every question are stored; this page reads them.
 
@@ -419,77 +420,92 @@ glue("fusion_steps", f"{studies.STEPS:,}", display=False)
 glue("fusion_batch", studies.BATCH, display=False)
 glue("fusion_scenes", f"{studies.TRAINING:,}", display=False)
 glue("fusion_rates", len(studies.RATES), display=False)
-kinds_of = {arm: right[arm].mean((0, 1)) for arm in table}  # (kinds,) each
-winners = {}
-for number, kind in enumerate(KINDS):
-    others = [arm for arm in table if arm not in studies.ONE_SIDED]
-    winners[kind] = max(others, key=lambda arm: kinds_of[arm][number])
-    glue(f"fusion_best_{kind}", winners[kind], display=False)
-    glue(f"fusion_best_{kind}_share", float(kinds_of[winners[kind]][number]), display=False)
-    for arm in ("late", "concatenation", "gated", "cross-attention", "bilinear", "early", "bottleneck"):
-        glue(f"fusion_{arm}_{kind}", float(kinds_of[arm][number]), display=False)
-glue("fusion_winners", len(set(winners.values())), display=False)
+glue("fusion_tuning", studies.TUNING, display=False)
+glue("fusion_tested", studies.TESTED, display=False)
+
+# %% tags=["remove-cell"]
+for arm in ("late", "concatenation", "gated", "cross-attention", "bilinear", "early", "bottleneck"):
+    for number, kind in enumerate(KINDS):
+        glue(f"fusion_{arm}_{kind}", float(right[arm][:, :, number].mean()), display=False)
 glue("fusion_question_alone", float(right["question alone"].mean()), display=False)
+spreads = {arm: np.ptp(rows.mean((1, 2))) for arm, rows in right.items()}
+widest = max(spreads, key=spreads.get)
+glue("fusion_widest", widest, display=False)
+glue("fusion_widest_low", float(right[widest].mean((1, 2)).min()), display=False)
+glue("fusion_widest_high", float(right[widest].mean((1, 2)).max()), display=False)
+leads = [np.diff(sorted(row["rates"].values()))[-1] for row in table.values()]
+glue("fusion_near_rates", int(sum(lead < 0.03 for lead in leads)), display=False)
 glue("fusion_minutes", f"{sum(row['cpu seconds'] for row in stored['rows']) / 60:.0f}", display=False)
 
 # %% [markdown]
 # The row *LSTM, concatenation* is the model of the third article, repaired: an LSTM for the words (chapter 3 has it), convolutions for the picture, both side by
 # side, and a dense layer. The article stops there: it has no layer that answers, and no loss. It gets the hidden layer and the head that all have.
 #
-# **Look along the rows, not down the first column.** *Late* has {glue:text}`fusion_late_object:.0%` of *object* and
-# {glue:text}`fusion_late_presence:.0%` of *presence*: what a sum can answer it answers, and on what needs an interaction it throws a coin. That is what
-# {eq}`eq-fusion-additive` says of it, and an average over kinds hides it. The best of the fusions is another one for each kind of question:
+# **Look at the kinds, and not only at the mean.** *Late* has {glue:text}`fusion_late_object:.0%` of *object*, which a sum can answer, and
+# {glue:text}`fusion_late_presence:.0%` of *presence*, where a coin has one half. For fixed weights {eq}`eq-fusion-additive` says so; learnt weights and
+# the norm of the head could have done better and did not. A mean over kinds hides it.
 #
-# | kind | best fusion | right |
-# |---|---|---|
-# | colour | {glue:text}`fusion_best_colour` | {glue:text}`fusion_best_colour_share:.0%` |
-# | count | {glue:text}`fusion_best_count` | {glue:text}`fusion_best_count_share:.0%` |
-# | presence | {glue:text}`fusion_best_presence` | {glue:text}`fusion_best_presence_share:.0%` |
-# | relation | {glue:text}`fusion_best_relation` | {glue:text}`fusion_best_relation_share:.0%` |
-# | object | {glue:text}`fusion_best_object` | {glue:text}`fusion_best_object_share:.0%` |
+# *Presence* asks whether a noun is anywhere in the picture, and a mean over the cells can keep that: concatenation has
+# {glue:text}`fusion_concatenation_presence:.0%`, the gate {glue:text}`fusion_gated_presence:.0%`. *Colour* asks which colour goes with the noun:
+# concatenation has {glue:text}`fusion_concatenation_colour:.0%` and the gate {glue:text}`fusion_gated_colour:.0%`. Guesses are that the mean loses which colour lay in which
+# cell, and that a softmax, whose weights always sum to one, can hardly say that nothing was found. We took neither apart.
 #
-# *Presence* asks whether a noun is anywhere in the picture, and a mean over the cells knows that: concatenation has
-# {glue:text}`fusion_concatenation_presence:.0%`, the gate {glue:text}`fusion_gated_presence:.0%`. *Colour* asks what lies in the same cell as the noun, which the mean has lost: concatenation has
-# {glue:text}`fusion_concatenation_colour:.0%` and the gate {glue:text}`fusion_gated_colour:.0%`. Why the gate is weak where the mean is strong we did not take apart; a guess is that the softmax, whose
-# weights always sum to one, cannot say that nothing was found.
+# **Look at the seeds.** The widest apart are those of *{glue:text}`fusion_widest`*, from {glue:text}`fusion_widest_low:.0%` to {glue:text}`fusion_widest_high:.0%`. And in
+# {glue:text}`fusion_near_rates` of the ten rows the two best learning rates were less than three points apart on the tuning scenes, so which of them was taken is
+# partly luck.
 #
 # ### How many comparisons
 #
-# With seven fusions there are 21 pairs to compare, so a few differences look real by luck. We compare each arm with the best
-# one, scene by scene, with intervals so wide that all six together are right in 95 % of the cases (Bonferroni: $1 - 0.05/6$ each).
+# With seven fusions there are 21 pairs to compare, so a few differences look real by luck, and the best of seven is partly the luckiest. We
+# compare the best with each of the others, scene by scene, with intervals so wide that those of all 21 pairs are right together in 95 % of the
+# cases (Bonferroni: $1 - 0.05/21$ each). For the kinds it is five times as many.
+
+# %%
+def behind(best, arm, comparisons):
+    """How far an arm is behind, the interval, and whether all its seeds are: rows (seeds, scenes, kinds)."""
+    gap = (best.astype(float) - arm).mean((0, 2))  # (scenes,)
+    found = bootstrap(np.mean, gap, draws=10_000, level=1 - 0.05 / comparisons)
+    seeds = best.mean((1, 2))[:, None] - arm.mean((1, 2))
+    return found, bool(found.low > 0 and seeds.min() > 0)
+
 
 # %%
 fusions = [row for row in table if row not in (studies.LSTM, *studies.ONE_SIDED)]
 best = max(fusions, key=lambda arm: right[arm].mean())
-print(f"{best} against")
-behind = {}
+print(f"all: {best} against")
 for arm in sorted(set(fusions) - {best}, key=lambda arm: right[arm].mean()):
-    gap = (right[best].astype(float) - right[arm]).mean((0, 2))  # (scenes,)
-    found = bootstrap(np.mean, gap, level=1 - 0.05 / 6)
-    seeds = right[best].mean((1, 2))[:, None] - right[arm].mean((1, 2))
-    behind[arm] = found.low > 0 and seeds.min() > 0
-    verdict = "behind, with every seed" if behind[arm] else "cannot be told from noise"
-    print(f"{arm:16} {gap.mean():6.1%}  [{found.low:6.1%}, {found.high:6.1%}]  {verdict}")
+    found, is_behind = behind(right[best], right[arm], 21)
+    verdict = "behind, with every seed" if is_behind else "cannot be told from it"
+    print(f"   {arm:16} {found.value:6.1%}  [{found.low:6.1%}, {found.high:6.1%}]  {verdict}")
+for number, kind in enumerate(KINDS):
+    rows = {arm: right[arm][:, :, [number]] for arm in fusions}
+    first = max(fusions, key=lambda arm: rows[arm].mean())
+    others = [arm for arm in fusions if arm != first]
+    like = [arm for arm in others if not behind(rows[first], rows[arm], 105)[1]]
+    print(f"{kind}: {first} {rows[first].mean():.0%}; cannot be told from it: {', '.join(like) or 'none'}")
 
 # %% [markdown]
-# The interval is over scenes. It does not know that another training run gives another model, so we also ask that each of the three seeds of
-# the best arm beats each of the other arm's; three are few. And a comparison at one size, one budget and one set of frozen features is not a law about fusions.
+# The intervals are over scenes. They do not know that another training run gives another model, so we also ask that each of the three seeds of
+# the best arm beats each of the other arm's. Three are few: of two arms that are alike, one has all its seeds above the other's in one case of ten. So
+# *behind* is a strong hint and no proof. And a comparison at one size, one budget and one set of frozen features is no law about fusions: an
+# arm that is behind after {glue:text}`fusion_steps` steps may need more of them.
 #
 # ### One row again
 #
 # Stored numbers want a check. The page trains one row itself, the gate with the first seed, and compares its answers with the stored ones.
 
 # %%
+torch.set_num_threads(1)  # as the recipe does: sums of parts round in another way
 loaded = studies.load_all()
 row = table["gated"]
 gated = studies.train_arm("gated", loaded, row["rate"], seed=0)
 again = studies.right(gated, "gated", loaded["test"])
 print(f"again {again.mean():.3f}, stored {right['gated'][0].mean():.3f}, "
       f"same for {(again == right['gated'][0].reshape(-1)).mean():.0%} of the questions")
-assert abs(again.mean() - right["gated"][0].mean()) < 0.03
+assert again.mean() > 0.55  # on any computer
 
 # %% [markdown]
-# Where a computer rounds in another way the answers differ a little, and the share stays close.
+# A computer that rounds in another way ends with other weights, so its answers may differ from the stored ones as another seed's do.
 #
 # ## Two opinions, one answer
 #
@@ -554,17 +570,20 @@ for name in ("product", "vote", "Bayes"):
 glue("fusion_product_sum", ways["product"].exp().sum(1).mean().item(), display=False)
 
 # %% [markdown]
-# The products sum to {glue:text}`fusion_product_sum:.2f` and not to 1. For *object*, the question rules out the thing that it names, the picture all that it does not show,
-# and Bayes' rule takes what neither rules out: {glue:text}`fusion_Bayes_object:.0%` are right. A vote reaches {glue:text}`fusion_vote_object:.0%`: the mean cannot rule
-# out. For *presence* Bayes' rule gets {glue:text}`fusion_Bayes_presence:.0%`. There the assumption is false: given *yes*, the
-# noun of the question and the things of the picture are anything but independent, they are the same.
+# The products sum to {glue:text}`fusion_product_sum:.2f` on average and not to 1. For *object*, the question rules out the thing that it names, the picture all that it does not show,
+# and what neither rules out is the answer: {glue:text}`fusion_Bayes_object:.0%` are right by Bayes' rule and {glue:text}`fusion_vote_object:.0%` by a vote. A vote adds where Bayes' rule
+# multiplies: what the question rules out keeps half of what the picture gives to it. For *presence* Bayes' rule gets {glue:text}`fusion_Bayes_presence:.0%`.
+#
+# The assumption is false in both. Given the answer *yes*, the noun of the question is one of the two things in the picture; given the answer *dog* of an *object* question,
+# the thing that is named is the other one in the picture. In *object* that does no harm, since what one side rules out stays ruled out. In *presence* it takes all: each side alone has
+# to say one half, and so do both together.
 #
 # ## When one side is missing
 #
 # A user sends no picture; a camera is covered in fog. A fusion that takes any mask must say something then. Ours
 # put one learnt vector in the place of a side that is missing. But a vector that never had a gradient means nothing.
 # **Modality dropout** {cite:p}`neverova2016` hides one side in a share of the training rows, here {glue:text}`fusion_dropped:.0%`, half of
-# them text and half picture. Everything else is as before, with learning rates chosen again.
+# them text and half picture. The learning rates are chosen again, and everything else is as before.
 
 # %%
 dropped = {row["arm"]: row for row in studies.read("dropout")["rows"]}
@@ -592,13 +611,40 @@ for column in columns:
     name = column.replace(" ", "_").replace(".", "")
     glue(f"fusion_plain_{name}", mean_over(plain_rows, column), display=False)
     glue(f"fusion_drop_{name}", mean_over(dropped.values(), column), display=False)
+relation = {arm: shares_of(row, "right")[:, :, KINDS.index("relation")].mean() for arm, row in dropped.items()}
+glue("fusion_drop_relation", float(max(relation.values())), display=False)
+glue("fusion_other_rates", sum(row["rate"] != table[arm]["rate"] for arm, row in dropped.items()), display=False)
+glue("fusion_most_frequent", float(test["answer"].bincount().max() / len(test["answer"])), display=False)
+
+# %% tags=["remove-cell"]
+apart = []
+for arm, row in dropped.items():
+    plain, drop = shares_of(table[arm], "right").mean((1, 2)), shares_of(row, "right").mean((1, 2))
+    if plain.min() > drop.max() or drop.min() > plain.max():
+        apart.append(arm)
+    glue(f"fusion_plain_{arm}", float(plain.mean()), display=False)
+    glue(f"fusion_drop_{arm}", float(drop.mean()), display=False)
+    glue(f"fusion_drop_{arm}_lost", float(drop.mean() - shares_of(row, "noise 2.0").mean()), display=False)
+    colour = shares_of(row, "right")[:, :, KINDS.index("colour")].mean()
+    glue(f"fusion_drop_{arm}_colour", float(colour), display=False)
+glue("fusion_apart", ", ".join(apart) or "none", display=False)
 
 # %% [markdown]
-# Read the two columns on the right first. Without a picture the best that anyone can do is the row *question alone* of the first table,
-# {glue:text}`fusion_question_alone:.0%`. Over the four arms, training without dropout leaves {glue:text}`fusion_plain_no_image:.0%`, training with it {glue:text}`fusion_drop_no_image:.0%`. With
-# both sides there, dropout changes {glue:text}`fusion_plain_right:.1%` into {glue:text}`fusion_drop_right:.1%`; what it
-# costs with both sides is the difference, and it is not to be told from the seeds unless it is larger than their spread. Noise takes the arms that look at single
-# cells down further than the one that takes a mean, as a mean over 16 cells also averages the noise.
+# Read the two columns on the right first. Without a picture the mark is the row *question alone* of the first table,
+# {glue:text}`fusion_question_alone:.0%`. On average over the four arms, those without dropout have {glue:text}`fusion_plain_no_image:.0%` and those with it {glue:text}`fusion_drop_no_image:.0%`.
+# Without the text not even the kind of question is known, so the mark is the most frequent of all answers, {glue:text}`fusion_most_frequent:.0%`: the arms
+# have {glue:text}`fusion_plain_no_text:.0%` without dropout and {glue:text}`fusion_drop_no_text:.0%` with it.
+#
+# Then the first column, with both sides there. Concatenation has {glue:text}`fusion_plain_concatenation:.0%` without dropout and {glue:text}`fusion_drop_concatenation:.0%` with it,
+# late {glue:text}`fusion_plain_late:.0%` and {glue:text}`fusion_drop_late:.0%`, the gate {glue:text}`fusion_plain_gated:.0%` and {glue:text}`fusion_drop_gated:.0%`, cross-attention
+# {glue:text}`fusion_plain_cross-attention:.0%` and {glue:text}`fusion_drop_cross-attention:.0%`. The arms whose seeds do not overlap: {glue:text}`fusion_apart`. What makes the
+# difference cannot be told: three rows of ten are incomplete, so as many steps show fewer whole questions, and {glue:text}`fusion_other_rates` of the four arms
+# chose another learning rate with dropout. In *relation* no arm with dropout beats one half, which the picture alone could reach: the best has {glue:text}`fusion_drop_relation:.0%`.
+#
+# Noise of two standard deviations takes {glue:text}`fusion_drop_concatenation_lost:.0%` of all answers from concatenation with dropout and {glue:text}`fusion_drop_late_lost:.0%` from late, which
+# take a mean over the cells; {glue:text}`fusion_drop_gated_lost:.0%` from the gate and {glue:text}`fusion_drop_cross-attention_lost:.0%` from cross-attention, which look at single cells. A
+# mean over 16 cells also averages the noise, but that it is the cause is a guess: the last two also had more to lose, {glue:text}`fusion_drop_gated_colour:.0%` of *colour* for the gate
+# against {glue:text}`fusion_drop_concatenation_colour:.0%` for concatenation.
 #
 # ### Which side does a model use?
 #
@@ -607,16 +653,22 @@ for column in columns:
 # between 0 and 1.
 
 # %%
+least = 1.0
 print(f"{'':18}{'lost without':>24}{'share of the text by gradient, by kind':>50}")
 print(f"{'':18}{'text':>12}{'picture':>12}" + "".join(f"{kind:>10}" for kind in KINDS))
 for arm in fusions:
     row = table[arm]
     lost = [shares_of(row, "right").mean() - shares_of(row, f"no {side}").mean() for side in ("text", "image")]
     share = np.mean([[seed["share of text"][kind] for kind in KINDS] for seed in row["seeds"]], 0)
+    least = min(least, *lost)
     print(f"{arm:18}{lost[0]:12.1%}{lost[1]:12.1%}" + "".join(f"{x:10.2f}" for x in share))
 
+# %% tags=["remove-cell"]
+glue("fusion_least_lost", float(least), display=False)
+
 # %% [markdown]
-# By ablation all fusions need both sides: each loses much without either. The gradient's share differs between arms, but it says
+# By ablation all fusions use both sides: the least that any of them loses without one is {glue:text}`fusion_least_lost:.0%`. These are arms without dropout,
+# so a part of the loss may be that they never saw a missing side. The gradient's share differs between arms, but it says
 # how steep the logit is, not how right: a model that looks at the picture in vain has a steep picture too. So take the ablation for *whether* a side is
 # used, and the gradient as a hint to *where* to look.
 #
@@ -624,7 +676,7 @@ for arm in fusions:
 #
 # The trained gate has a value for each word and number. {numref}`fig-fusion-gate` shows its mean over the numbers, for some questions.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The gate of each word, mean over its numbers. A bar to the right of the line keeps more of the word, one to the left more of what it saw.", "name": "fig-fusion-gate"}, "image": {"alt": "Three groups of horizontal bars, one group for each of three questions and one bar for each word. All bars are near the middle line at one half."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The gate of each word, mean over its numbers. A bar to the right of the line: the word weighs more. To the left: what it saw weighs more.", "name": "fig-fusion-gate"}, "image": {"alt": "Three groups of horizontal bars, one group for each of three questions and one bar for each word. Each bar begins at a line at one half and goes to the left or to the right."}}
 chosen = [0, 2, 3]  # colour, presence, relation of the first scene
 reader = tokenizer()
 figure, places = plt.subplots(1, 3, figsize=(7.4, 2.4), sharex=True)
@@ -642,8 +694,26 @@ for place, question, value in zip(places, chosen, opened, strict=True):
     place.set(xlim=(0, 1), xlabel="gate", title=KINDS[data["kind"][question]])
     place.invert_yaxis()
 
+# %% tags=["remove-cell"]
+with torch.no_grad():
+    sides = gated.fusion.complete_both(*gated.encode(data["ids"], data["mask"], features[data["scene"]]), data["mask"])
+    context, opened = gated.fusion.open(*sides)
+opened, there = opened.mean(-1), data["mask"]  # (Q, T)
+nouns = [number for number, word in enumerate(reader.words) if word in answers()[-10:]]
+is_noun = torch.isin(data["ids"], torch.tensor(nouns)) & there
+assert is_noun.any(1).all()
+glue("fusion_gate_nouns", opened[is_noun].mean().item(), display=False)
+glue("fusion_gate_rest", opened[there & ~is_noun].mean().item(), display=False)
+glue("fusion_gate_low", opened[there].quantile(0.025).item(), display=False)
+glue("fusion_gate_high", opened[there].quantile(0.975).item(), display=False)
+glue("fusion_size_words", sides[0].vectors[there].norm(dim=-1).mean().item(), display=False)
+glue("fusion_size_context", context[there].norm(dim=-1).mean().item(), display=False)
+
 # %% [markdown]
-# FINDINGS_GATE
+# Over all test questions the gate is {glue:text}`fusion_gate_nouns:.2f` on average at a noun and {glue:text}`fusion_gate_rest:.2f` at another word, and for 95 % of all words
+# it lies between {glue:text}`fusion_gate_low:.2f` and {glue:text}`fusion_gate_high:.2f`. Do not read it as the share of the text. It is a mean over 48 numbers that may do
+# different things, and it weighs two vectors of different lengths: here $H_T$ has {glue:text}`fusion_size_words:.1f` on average and $C$ has {glue:text}`fusion_size_context:.1f`. A
+# context that is twice as long with half of the weight adds the same. And it is one model with one seed.
 #
 # ## BERT and ViT, line by line
 #
@@ -684,8 +754,8 @@ nn.Linear(48 + 48, 48)(both)
 show_source(MultimodalTransformer.forward)
 
 # %% [markdown]
-# Both encoders start from random numbers, with two layers, and learn from 300 scenes, from pixels, in a short run. That is enough to see that it learns, and not enough
-# to be good.
+# Both encoders start from random numbers, with two layers, and learn from 300 scenes, from pixels, in a short run. That is enough to see that gradients reach
+# both, and says nothing about how good it would become.
 
 # %%
 images = to_pixels(np.stack([TwoGroups("train")[index].image for index in range(300)]))
@@ -706,15 +776,15 @@ print(f"loss at first {losses[0]:.2f}, of the last 20 steps {np.mean(losses[-20:
       f"a guess among all answers has {math.log(len(answers())):.2f}")
 
 # %% tags=["remove-cell"]
-shares_of_answers = prior.exp()[test["kind"].argsort()]
-entropy = float(-(counts / counts.sum(1, keepdim=True) * (counts / counts.sum(1, keepdim=True)).log()).sum(1).mean())
+known = counts / counts.sum(1, keepdim=True)  # (kinds, R)
+entropy = float(-(known * known.log()).sum(1).mean())
 glue("fusion_bert_last", float(np.mean(losses[-20:])), display=False)
 glue("fusion_bert_first", losses[0], display=False)
 glue("fusion_kind_entropy", entropy, display=False)
 
 # %% [markdown]
-# The loss falls from {glue:text}`fusion_bert_first:.2f` to {glue:text}`fusion_bert_last:.2f`. Who only knows the kind of question and how frequent
-# its answers are has {glue:text}`fusion_kind_entropy:.2f`, so in these steps it has learnt little more than to read the kind. Pretrained parts are the way out: `MultimodalTransformer.from_pretrained(text, image, answers)`
+# The loss goes from {glue:text}`fusion_bert_first:.2f` to {glue:text}`fusion_bert_last:.2f`. Who only knows the kind of question and how frequent
+# its answers are has {glue:text}`fusion_kind_entropy:.2f`. One seed and 150 steps do not tell more than that the parts fit. Those who have few examples start from pretrained parts: `MultimodalTransformer.from_pretrained(text, image, answers)`
 # takes a BERT and a ViT from a folder or from the hub.
 #
 # ## What came after
@@ -730,8 +800,7 @@ glue("fusion_kind_entropy", entropy, display=False)
 #   and hand a fixed, small number of vectors on. It is a relative of the bottleneck, in one direction.
 # - **Early from the start.** Chameleon {cite:p}`chameleon2024` turns pictures into tokens of a vocabulary and trains one Transformer on mixed sequences.
 #
-# You now know what each of them does in its first line: the shapes, who hears of whom, and what a missing side is. Chapter 22
-# builds three of them.
+# Of each of them you can now ask the same: which shapes meet, who hears of whom, and what stands for a missing side.
 #
 # ## What goes wrong
 #
@@ -758,12 +827,10 @@ for name, changed in pictures.items():
 for name, values in damage.items():
     key = name.replace(" ", "_")
     glue(f"fusion_damage_{key}", float(np.mean(values)), display=False)
-cost = np.mean(damage["right"]) - np.mean(damage["padding is read"])
-glue("fusion_padding_cost", float(cost), display=False)
 
 # %% [markdown]
-# The padding costs {glue:text}`fusion_padding_cost:.1%` of all answers, though no error is raised. With the picture of the *next* scene in the batch
-# {glue:text}`fusion_damage_another_scene:.0%` are right: that is what rows that slip against each other do, and it is the first thing to test when a multimodal model
+# With padding read {glue:text}`fusion_damage_padding_is_read:.1%` of all answers are right instead of {glue:text}`fusion_damage_right:.1%`, with the mask inverted {glue:text}`fusion_damage_mask_inverted:.1%`, and no
+# error is raised. With the picture of the scene *before* it {glue:text}`fusion_damage_another_scene:.0%` are right: that is what rows that slip against each other do, and it is the first thing to test when a multimodal model
 # is no better than its text. `tests/test_fusion.py` has the invariances: more padding changes nothing, the order of tokens changes nothing (the *encoders* add positions), and a row does not see its batch.
 #
 # ## Exercises
@@ -807,8 +874,8 @@ print([round(number, 4) for number in gate_by_hand(words, cells, [0.0, -math.log
 # :class: dropdown
 # ````
 # Early fusion computes $(T + N)^2 = 355{,}216$ scores, cross-attention $TN = 11{,}520$, the bottleneck $(T + K)^2 + (N + K)^2 = 576 + 336{,}400$. What
-# the bottleneck saves is $2TN$ less a little, and that is small beside $N^2$ when one side is short. With $T = N$ and small $K$ it is
-# $2N^2$ of $4N^2$: one half. Two sides of equal length are the case of its paper, sound and video.
+# the bottleneck saves is $2TN$ less $2K(T + N) + 2K^2$, and that is small beside $N^2$ when one side is short. With $T = N$ and small $K$ it is
+# $2N^2$ of $4N^2$: one half. Its paper joins sound and video, which are both long.
 
 # %% tags=["nbval-check-output"]
 T, N, K = 20, 576, 4

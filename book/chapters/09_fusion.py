@@ -49,6 +49,8 @@ from mmcourse.book.figures.fusion import FusionExplorer
 from mmcourse.book.plotting import INK, TEAL, use_style
 from mmcourse.book.source import show_source
 from mmcourse.evaluation import bootstrap
+
+# %% tags=["remove-cell"]
 from mmcourse.fusion import (
     KINDS,
     BilinearFusion,
@@ -421,7 +423,6 @@ glue("fusion_batch", studies.BATCH, display=False)
 glue("fusion_scenes", f"{studies.TRAINING:,}", display=False)
 glue("fusion_rates", len(studies.RATES), display=False)
 glue("fusion_tuning", studies.TUNING, display=False)
-glue("fusion_tested", studies.TESTED, display=False)
 
 # %% tags=["remove-cell"]
 for arm in ("late", "concatenation", "gated", "cross-attention", "bilinear", "early", "bottleneck"):
@@ -658,7 +659,8 @@ print(f"{'':18}{'lost without':>24}{'share of the text by gradient, by kind':>50
 print(f"{'':18}{'text':>12}{'picture':>12}" + "".join(f"{kind:>10}" for kind in KINDS))
 for arm in fusions:
     row = table[arm]
-    lost = [shares_of(row, "right").mean() - shares_of(row, f"no {side}").mean() for side in ("text", "image")]
+    whole = shares_of(row, "right").mean()
+    lost = [whole - shares_of(row, f"no {side}").mean() for side in ("text", "image")]
     share = np.mean([[seed["share of text"][kind] for kind in KINDS] for seed in row["seeds"]], 0)
     least = min(least, *lost)
     print(f"{arm:18}{lost[0]:12.1%}{lost[1]:12.1%}" + "".join(f"{x:10.2f}" for x in share))
@@ -816,12 +818,13 @@ damage = {}
 for name, changed in wrong.items():
     hit = predict(gated, changed, features).argmax(1) == data["answer"]
     damage[name] = [hit[data["kind"] == kind].float().mean().item() for kind in range(len(KINDS))]
-    print(f"{name:16}" + "".join(f"{kind} {share:4.0%}  " for kind, share in zip(KINDS, damage[name], strict=True)))
 pictures = {"cells in another order": features.flip(1), "another scene": features.roll(1, 0)}
 for name, changed in pictures.items():
     hit = predict(gated, data, changed).argmax(1) == data["answer"]
     damage[name] = [hit[data["kind"] == kind].float().mean().item() for kind in range(len(KINDS))]
-    print(f"{name:24}" + "".join(f"{kind} {share:4.0%}  " for kind, share in zip(KINDS, damage[name], strict=True)))
+for name, hit in damage.items():
+    by_kind = "".join(f"{kind} {share:4.0%}  " for kind, share in zip(KINDS, hit, strict=True))
+    print(f"{name:24}{by_kind}")
 
 # %% tags=["remove-cell"]
 for name, values in damage.items():
@@ -830,7 +833,7 @@ for name, values in damage.items():
 
 # %% [markdown]
 # With padding read {glue:text}`fusion_damage_padding_is_read:.1%` of all answers are right instead of {glue:text}`fusion_damage_right:.1%`, with the mask inverted {glue:text}`fusion_damage_mask_inverted:.1%`, and no
-# error is raised. With the picture of the scene *before* it {glue:text}`fusion_damage_another_scene:.0%` are right: that is what rows that slip against each other do, and it is the first thing to test when a multimodal model
+# error is raised. With the cells in another order it is {glue:text}`fusion_damage_cells_in_another_order:.0%`: their places are a part of what was learnt. With the picture of the scene *before* it {glue:text}`fusion_damage_another_scene:.0%` are right: that is what rows that slip against each other do, and it is the first thing to test when a multimodal model
 # is no better than its text. `tests/test_fusion.py` has the invariances: more padding changes nothing, the order of tokens changes nothing (the *encoders* add positions), and a row does not see its batch.
 #
 # ## Exercises
@@ -937,7 +940,8 @@ n = 10
 angle = 2 * math.pi * torch.arange(n) / n
 U = torch.stack([angle.cos(), angle.sin()], 1)  # (n, 2)
 scores = U @ U.T
-print("rank", int(torch.linalg.matrix_rank(scores)), "equal nouns win:", bool((scores.argmax(1) == torch.arange(n)).all()))
+equal = bool((scores.argmax(1) == torch.arange(n)).all())
+print("rank", int(torch.linalg.matrix_rank(scores)), "equal nouns win:", equal)
 
 # %% [markdown]
 # ````{solution-end}
@@ -960,8 +964,9 @@ print("rank", int(torch.linalg.matrix_rank(scores)), "equal nouns win:", bool((s
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(5)
-r, given_t, given_v = torch.rand(3), torch.rand(3, 4), torch.rand(3, 5)
-r, given_t, given_v = r / r.sum(), given_t / given_t.sum(1, keepdim=True), given_v / given_v.sum(1, keepdim=True)
+r = nn.functional.normalize(torch.rand(3), p=1, dim=0)  # (R,)
+given_t = nn.functional.normalize(torch.rand(3, 4), p=1)  # (R, T)
+given_v = nn.functional.normalize(torch.rand(3, 5), p=1)  # (R, V)
 independent = r[:, None, None] * given_t[:, :, None] * given_v[:, None, :]  # (R, T, V)
 other = torch.rand(3, 4, 5) ** 4
 for name, joint in {"independent": independent, "mixed": independent + other / other.sum()}.items():

@@ -428,6 +428,11 @@ glue("fusion_tuning", studies.TUNING, display=False)
 for arm in ("late", "concatenation", "gated", "cross-attention", "bilinear", "early", "bottleneck"):
     for number, kind in enumerate(KINDS):
         glue(f"fusion_{arm}_{kind}", float(right[arm][:, :, number].mean()), display=False)
+glue("fusion_picture_colour", float(right["picture alone"][:, :, KINDS.index("colour")].mean()), display=False)
+related = [right[arm][:, :, KINDS.index("relation")].mean() for arm in table]
+glue("fusion_best_relation", float(max(related)), display=False)
+glue("fusion_early_half", float(max(table["early"]["rates"].values())), display=False)
+glue("fusion_early_all", float(right["early"].mean()), display=False)
 glue("fusion_question_alone", float(right["question alone"].mean()), display=False)
 spreads = {arm: np.ptp(rows.mean((1, 2))) for arm, rows in right.items()}
 widest = max(spreads, key=spreads.get)
@@ -446,14 +451,19 @@ glue("fusion_minutes", f"{sum(row['cpu seconds'] for row in stored['rows']) / 60
 # {glue:text}`fusion_late_presence:.0%` of *presence*, where a coin has one half. For fixed weights {eq}`eq-fusion-additive` says so; learnt weights and
 # the norm of the head could have done better and did not. A mean over kinds hides it.
 #
-# *Presence* asks whether a noun is anywhere in the picture, and a mean over the cells can keep that: concatenation has
-# {glue:text}`fusion_concatenation_presence:.0%`, the gate {glue:text}`fusion_gated_presence:.0%`. *Colour* asks which colour goes with the noun:
-# concatenation has {glue:text}`fusion_concatenation_colour:.0%` and the gate {glue:text}`fusion_gated_colour:.0%`. Guesses are that the mean loses which colour lay in which
-# cell, and that a softmax, whose weights always sum to one, can hardly say that nothing was found. We took neither apart.
+# **No row learnt *relation*.** The best row has {glue:text}`fusion_best_relation:.0%`, and who sees the picture alone could have one half. That a fusion *can*
+# compute an interaction is no promise that it learns it. Whether it is the features, the size or the number of steps we did not find out.
 #
-# **Look at the seeds.** The widest apart are those of *{glue:text}`fusion_widest`*, from {glue:text}`fusion_widest_low:.0%` to {glue:text}`fusion_widest_high:.0%`. And in
+# The other kinds part the fusions in two groups. Concatenation and bilinear take the means of both sides. They have
+# {glue:text}`fusion_concatenation_count:.0%` and {glue:text}`fusion_bilinear_count:.0%` of *count*, {glue:text}`fusion_concatenation_presence:.0%` and {glue:text}`fusion_bilinear_presence:.0%` of *presence*,
+# and {glue:text}`fusion_concatenation_colour:.0%` and {glue:text}`fusion_bilinear_colour:.0%` of *colour*, about as much as the picture alone, {glue:text}`fusion_picture_colour:.0%`. The four whose tokens attend have much of *colour*: early
+# {glue:text}`fusion_early_colour:.0%`, the gate {glue:text}`fusion_gated_colour:.0%`, cross-attention {glue:text}`fusion_cross-attention_colour:.0%`, the bottleneck {glue:text}`fusion_bottleneck_colour:.0%`. But of *count* they have
+# {glue:text}`fusion_early_count:.0%`, {glue:text}`fusion_gated_count:.0%`, {glue:text}`fusion_cross-attention_count:.0%` and {glue:text}`fusion_bottleneck_count:.0%`. We took neither apart. Guesses are that a mean over all cells keeps
+# little of the colours (the picture alone does not even reach its one half), and that a softmax, whose weights sum to one however many cells fit, can hardly count.
+#
+# **Look at the seeds.** The widest apart are those of *{glue:text}`fusion_widest`*, from {glue:text}`fusion_widest_low:.0%` to {glue:text}`fusion_widest_high:.0%`. In
 # {glue:text}`fusion_near_rates` of the ten rows the two best learning rates were less than three points apart on the tuning scenes, so which of them was taken is
-# partly luck.
+# partly luck. And with half of the steps early fusion had {glue:text}`fusion_early_half:.0%`, with all of them {glue:text}`fusion_early_all:.0%`: more steps may give another order.
 #
 # ### How many comparisons
 #
@@ -488,8 +498,8 @@ for number, kind in enumerate(KINDS):
 # %% [markdown]
 # The intervals are over scenes. They do not know that another training run gives another model, so we also ask that each of the three seeds of
 # the best arm beats each of the other arm's. Three are few: of two arms that are alike, one has all its seeds above the other's in one case of ten. So
-# *behind* is a strong hint and no proof. And a comparison at one size, one budget and one set of frozen features is no law about fusions: an
-# arm that is behind after {glue:text}`fusion_steps` steps may need more of them.
+# *behind* is a strong hint and no proof. In the mean over the kinds only *late* is behind. By kind there is more: in *colour* cross-attention is ahead of the three
+# that do not attend, in *count* concatenation of *late* and the four that attend, in *presence* bilinear of all. And a comparison at one size, one budget and one set of frozen features is no law about fusions.
 #
 # ### One row again
 #
@@ -542,20 +552,31 @@ show_source(combine)
 # %% [markdown]
 # With the prior $(0.8, 0.2)$ the text says nothing that we did not know, so Bayes' rule leaves what the picture says.
 #
-# Is the assumption true here? We train the two one-sided models briefly and let them combine. The prior is the
-# share of each answer in training, **for the kind of question**, which both sides know.
+# Is the assumption true here? The prior is the share of each answer in training, **for the kind of question**, which both sides know. The opinion of
+# the question is counted too: the shares of the answers to the same words in training, with the prior counted in as if seen once. The opinion of the picture is that of the
+# one-sided model, which we train briefly.
 
 # %%
-alone = {}
-for arm in studies.ONE_SIDED:
-    model = studies.train_arm(arm, loaded, table[arm]["rate"], seed=0, steps=300)
-    alone[arm] = predict(model, *studies.as_seen_by(arm, *loaded["test"]))  # (Q, R)
-opinions = torch.stack(list(alone.values()), 1)  # (Q, 2, R)
+def spoken(data):
+    return [tuple(ids[mask].tolist()) for ids, mask in zip(data["ids"], data["mask"], strict=True)]
+
+
 train, test = loaded["train"][0], loaded["test"][0]
 counts = torch.full((len(KINDS), len(answers())), 0.1)
 counts.index_put_((train["kind"], train["answer"]), torch.tensor(1.0), accumulate=True)
-prior = (counts / counts.sum(1, keepdim=True)).log()[test["kind"]]
-ways = {"question alone": alone["question alone"], "picture alone": alone["picture alone"],
+known = counts / counts.sum(1, keepdim=True)  # (kinds, R)
+heard = {}
+for sentence, kind, answer in zip(spoken(train), train["kind"], train["answer"], strict=True):
+    heard.setdefault(sentence, known[kind].clone())[answer] += 1
+said = [heard.get(sentence, known[kind]) for sentence, kind in zip(spoken(test), test["kind"], strict=True)]
+by_question = nn.functional.normalize(torch.stack(said), p=1).log()  # (Q, R)
+
+# %%
+model = studies.train_arm("picture alone", loaded, table["picture alone"]["rate"], seed=0, steps=300)
+by_picture = predict(model, *studies.as_seen_by("picture alone", *loaded["test"]))  # (Q, R)
+opinions = torch.stack([by_question, by_picture], 1)  # (Q, 2, R)
+prior = known.log()[test["kind"]]
+ways = {"question alone": by_question, "picture alone": by_picture,
         "product": opinions.sum(1), "vote": vote(opinions), "Bayes": combine(opinions, prior)}
 opinion = {}
 for name, logs in ways.items():
@@ -576,13 +597,13 @@ glue("fusion_product_sum", ways["product"].exp().sum(1).mean().item(), display=F
 # multiplies: what the question rules out keeps half of what the picture gives to it. For *presence* Bayes' rule gets {glue:text}`fusion_Bayes_presence:.0%`.
 #
 # The assumption is false in both. Given the answer *yes*, the noun of the question is one of the two things in the picture; given the answer *dog* of an *object* question,
-# the thing that is named is the other one in the picture. In *object* that does no harm, since what one side rules out stays ruled out. In *presence* it takes all: each side alone has
+# the thing that is named is the other one in the picture. In *object* that does no harm, since what one side rules out stays ruled out. In *presence* all is lost: each side alone has
 # to say one half, and so do both together.
 #
 # ## When one side is missing
 #
 # A user sends no picture; a camera is covered in fog. A fusion that takes any mask must say something then. Ours
-# put one learnt vector in the place of a side that is missing. But a vector that never had a gradient means nothing.
+# put one learnt vector in the place of a side that is missing. But that vector has no gradient unless sides are missing in training.
 # **Modality dropout** {cite:p}`neverova2016` hides one side in a share of the training rows, here {glue:text}`fusion_dropped:.0%`, half of
 # them text and half picture. The learning rates are chosen again, and everything else is as before.
 
@@ -628,19 +649,21 @@ for arm, row in dropped.items():
     glue(f"fusion_drop_{arm}_lost", float(drop.mean() - shares_of(row, "noise 2.0").mean()), display=False)
     colour = shares_of(row, "right")[:, :, KINDS.index("colour")].mean()
     glue(f"fusion_drop_{arm}_colour", float(colour), display=False)
+glue("fusion_bilinear_no_image", float(shares_of(table["bilinear"], "no image").mean()), display=False)
 glue("fusion_apart", ", ".join(apart) or "none", display=False)
 
 # %% [markdown]
 # Read the two columns on the right first. Without a picture the mark is the row *question alone* of the first table,
 # {glue:text}`fusion_question_alone:.0%`. On average over the four arms, those without dropout have {glue:text}`fusion_plain_no_image:.0%` and those with it {glue:text}`fusion_drop_no_image:.0%`.
 # Without the text not even the kind of question is known, so the mark is the most frequent of all answers, {glue:text}`fusion_most_frequent:.0%`: the arms
-# have {glue:text}`fusion_plain_no_text:.0%` without dropout and {glue:text}`fusion_drop_no_text:.0%` with it.
+# have {glue:text}`fusion_plain_no_text:.0%` without dropout and {glue:text}`fusion_drop_no_text:.0%` with it. So these four were near the marks before, and dropout brought next to nothing. It might have
+# helped bilinear fusion, which we did not train with it: without a picture that has {glue:text}`fusion_bilinear_no_image:.0%`.
 #
 # Then the first column, with both sides there. Concatenation has {glue:text}`fusion_plain_concatenation:.0%` without dropout and {glue:text}`fusion_drop_concatenation:.0%` with it,
 # late {glue:text}`fusion_plain_late:.0%` and {glue:text}`fusion_drop_late:.0%`, the gate {glue:text}`fusion_plain_gated:.0%` and {glue:text}`fusion_drop_gated:.0%`, cross-attention
-# {glue:text}`fusion_plain_cross-attention:.0%` and {glue:text}`fusion_drop_cross-attention:.0%`. The arms whose seeds do not overlap: {glue:text}`fusion_apart`. What makes the
+# {glue:text}`fusion_plain_cross-attention:.0%` and {glue:text}`fusion_drop_cross-attention:.0%`. Arms whose seeds do not overlap: {glue:text}`fusion_apart`. What makes the
 # difference cannot be told: three rows of ten are incomplete, so as many steps show fewer whole questions, and {glue:text}`fusion_other_rates` of the four arms
-# chose another learning rate with dropout. In *relation* no arm with dropout beats one half, which the picture alone could reach: the best has {glue:text}`fusion_drop_relation:.0%`.
+# chose another learning rate with dropout. In *relation* no arm with dropout beats one half either: the best has {glue:text}`fusion_drop_relation:.0%`.
 #
 # Noise of two standard deviations takes {glue:text}`fusion_drop_concatenation_lost:.0%` of all answers from concatenation with dropout and {glue:text}`fusion_drop_late_lost:.0%` from late, which
 # take a mean over the cells; {glue:text}`fusion_drop_gated_lost:.0%` from the gate and {glue:text}`fusion_drop_cross-attention_lost:.0%` from cross-attention, which look at single cells. A
@@ -778,7 +801,6 @@ print(f"loss at first {losses[0]:.2f}, of the last 20 steps {np.mean(losses[-20:
       f"a guess among all answers has {math.log(len(answers())):.2f}")
 
 # %% tags=["remove-cell"]
-known = counts / counts.sum(1, keepdim=True)  # (kinds, R)
 entropy = float(-(known * known.log()).sum(1).mean())
 glue("fusion_bert_last", float(np.mean(losses[-20:])), display=False)
 glue("fusion_bert_first", losses[0], display=False)
@@ -833,7 +855,7 @@ for name, values in damage.items():
 
 # %% [markdown]
 # With padding read {glue:text}`fusion_damage_padding_is_read:.1%` of all answers are right instead of {glue:text}`fusion_damage_right:.1%`, with the mask inverted {glue:text}`fusion_damage_mask_inverted:.1%`, and no
-# error is raised. With the cells in another order it is {glue:text}`fusion_damage_cells_in_another_order:.0%`: their places are a part of what was learnt. With the picture of the scene *before* it {glue:text}`fusion_damage_another_scene:.0%` are right: that is what rows that slip against each other do, and it is the first thing to test when a multimodal model
+# error is raised. With the cells in another order it is {glue:text}`fusion_damage_cells_in_another_order:.0%`: this model makes little use of where a thing is, and *relation* it never learnt. With the picture of the scene *before* it {glue:text}`fusion_damage_another_scene:.0%` are right: that is what rows that slip against each other do, and it is the first thing to test when a multimodal model
 # is no better than its text. `tests/test_fusion.py` has the invariances: more padding changes nothing, the order of tokens changes nothing (the *encoders* add positions), and a row does not see its batch.
 #
 # ## Exercises
@@ -1065,10 +1087,10 @@ for name, joint in {"independent": independent, "mixed": independent + other / o
 # ## Take-aways
 #
 # - Two sequences have different lengths, so they cannot be added. Attention makes of the second one a row for each row of the first, and then a gate can mix them.
-# - A task may need both sides without needing them to interact. Look at the table by kind before you credit a fusion.
+# - A task may need both sides without needing them to interact. Look at the table by kind before you credit a fusion: no mean shows a kind that nobody learnt.
 # - A fusion that only adds up opinions cannot answer an exclusive or; products, attention and hidden layers over both sides can.
 # - Opinions are combined by a vote or by Bayes' rule with its assumption; their bare product is no distribution.
-# - What a model says without one side is decided in training: hide sides there, and measure what that costs.
+# - Measure what a model says without one side before you train for it, and what that training costs with both.
 #
 # ## Further reading
 #

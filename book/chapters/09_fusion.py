@@ -654,16 +654,16 @@ glue("fusion_apart", ", ".join(apart) or "none", display=False)
 
 # %% [markdown]
 # Read the two columns on the right first. Without a picture the mark is the row *question alone* of the first table,
-# {glue:text}`fusion_question_alone:.0%`. On average over the four arms, those without dropout have {glue:text}`fusion_plain_no_image:.0%` and those with it {glue:text}`fusion_drop_no_image:.0%`.
-# Without the text not even the kind of question is known, so the mark is the most frequent of all answers, {glue:text}`fusion_most_frequent:.0%`: the arms
-# have {glue:text}`fusion_plain_no_text:.0%` without dropout and {glue:text}`fusion_drop_no_text:.0%` with it. So these four were near the marks before, and dropout brought next to nothing. It might have
+# {glue:text}`fusion_question_alone:.1%`. On average over the four arms, those without dropout have {glue:text}`fusion_plain_no_image:.1%` and those with it {glue:text}`fusion_drop_no_image:.1%`.
+# Without the text not even the kind of question is known, so the mark is the most frequent of all answers, {glue:text}`fusion_most_frequent:.1%`: the arms
+# have {glue:text}`fusion_plain_no_text:.1%` without dropout and {glue:text}`fusion_drop_no_text:.1%` with it. So these four were near the marks before, and dropout brought next to nothing. It might have
 # helped bilinear fusion, which we did not train with it: without a picture that has {glue:text}`fusion_bilinear_no_image:.0%`.
 #
 # Then the first column, with both sides there. Concatenation has {glue:text}`fusion_plain_concatenation:.0%` without dropout and {glue:text}`fusion_drop_concatenation:.0%` with it,
 # late {glue:text}`fusion_plain_late:.0%` and {glue:text}`fusion_drop_late:.0%`, the gate {glue:text}`fusion_plain_gated:.0%` and {glue:text}`fusion_drop_gated:.0%`, cross-attention
 # {glue:text}`fusion_plain_cross-attention:.0%` and {glue:text}`fusion_drop_cross-attention:.0%`. Arms whose seeds do not overlap: {glue:text}`fusion_apart`. What makes the
 # difference cannot be told: three rows of ten are incomplete, so as many steps show fewer whole questions, and {glue:text}`fusion_other_rates` of the four arms
-# chose another learning rate with dropout. In *relation* no arm with dropout beats one half either: the best has {glue:text}`fusion_drop_relation:.0%`.
+# chose another learning rate with dropout. (Cross-attention chose the same, so there it is not the rate.) In *relation* no arm with dropout beats one half either: the best has {glue:text}`fusion_drop_relation:.0%`.
 #
 # Noise of two standard deviations takes {glue:text}`fusion_drop_concatenation_lost:.0%` of all answers from concatenation with dropout and {glue:text}`fusion_drop_late_lost:.0%` from late, which
 # take a mean over the cells; {glue:text}`fusion_drop_gated_lost:.0%` from the gate and {glue:text}`fusion_drop_cross-attention_lost:.0%` from cross-attention, which look at single cells. A
@@ -692,7 +692,7 @@ for arm in fusions:
 glue("fusion_least_lost", float(least), display=False)
 
 # %% [markdown]
-# By ablation all fusions use both sides: the least that any of them loses without one is {glue:text}`fusion_least_lost:.0%`. These are arms without dropout,
+# By ablation all fusions use both sides: the least that any of them loses without one is {glue:text}`fusion_least_lost:.0%` of all answers. These are arms without dropout,
 # so a part of the loss may be that they never saw a missing side. The gradient's share differs between arms, but it says
 # how steep the logit is, not how right: a model that looks at the picture in vain has a steep picture too. So take the ablation for *whether* a side is
 # used, and the gradient as a hint to *where* to look.
@@ -855,7 +855,7 @@ for name, values in damage.items():
 
 # %% [markdown]
 # With padding read {glue:text}`fusion_damage_padding_is_read:.1%` of all answers are right instead of {glue:text}`fusion_damage_right:.1%`, with the mask inverted {glue:text}`fusion_damage_mask_inverted:.1%`, and no
-# error is raised. With the cells in another order it is {glue:text}`fusion_damage_cells_in_another_order:.0%`: this model makes little use of where a thing is, and *relation* it never learnt. With the picture of the scene *before* it {glue:text}`fusion_damage_another_scene:.0%` are right: that is what rows that slip against each other do, and it is the first thing to test when a multimodal model
+# error is raised. With the cells in reverse order it is {glue:text}`fusion_damage_cells_in_another_order:.0%`: this model makes little use of where a thing is, and *relation* it never learnt. With the picture of the scene *before* it {glue:text}`fusion_damage_another_scene:.0%` are right: that is what rows that slip against each other do, and it is the first thing to test when a multimodal model
 # is no better than its text. `tests/test_fusion.py` has the invariances: more padding changes nothing, the order of tokens changes nothing (the *encoders* add positions), and a row does not see its batch.
 #
 # ## Exercises

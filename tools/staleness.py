@@ -25,6 +25,7 @@ DATA = {
     "mmcourse.data.captioned": "mmcourse/data/photographs",
     "mmcourse.hub": "mmcourse/shipped",
     "mmcourse.recipes.gpt_studies": "mmcourse/recipes/measured",
+    "mmcourse.recipes.fusion_studies": "mmcourse/recipes/measured",
 }
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 

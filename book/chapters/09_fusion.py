@@ -6,7 +6,7 @@
 # %% [markdown]
 # # Fusion
 #
-# At the end of this chapter you can join a text and a picture in seven ways, prove each of them against PyTorch, and
+# At the end of this chapter you can join a text and a picture in seven ways, check them against PyTorch, and
 # say from a measured table which kinds of question each of them learnt to answer, and why one of them never will.
 #
 # ```{glue:figure} fusion_promise

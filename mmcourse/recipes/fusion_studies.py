@@ -86,7 +86,8 @@ def load_questions(split, first, count, captioner):
 def whitening(features):
     """A function that turns features (..., C) so that each of their directions varies as much.
 
-    Without it the few directions that tell nouns apart drown those that tell colours apart.
+    We suspect, and did not measure, that without it the few directions that tell nouns apart drown
+    those that tell colours apart.
     """
     rows = features.flatten(0, 1)  # (cells, C)
     mean = rows.mean(0)

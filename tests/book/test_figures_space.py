@@ -61,7 +61,7 @@ def test_the_page_computes_as_the_package(call):
 
 def test_by_keyboard(show):
     page = show(explorer(), 320)
-    assert "Picture 1 finds its own" in said(page) and "Scale 14.3" in said(page)
+    assert "Picture 1 finds its own" in said(page) and "Scale 14.5" in said(page)
     page.get_by_role("radio").first.press("ArrowRight")
     assert "Picture 2 finds its own" in said(page)
     page.get_by_role("slider").press("Home")

@@ -15,12 +15,13 @@ function render({ model, el }) {
   const [pictures, texts, cosines, places, first] =
     ["pictures", "texts", "cosines", "places", "scale"].map((name) => model.get(name));
   const n = pictures.length, card = newCard(el, "A space of pictures and texts");
-  let scale = first, looks = "picture", chosen = 0;
+  const start = Math.round(50 * Math.log10(first));
+  let scale = 10 ** (start / 50), looks = "picture", chosen = 0;
 
   const image = (i) => make("img", { src: pictures[i], alt: `picture ${i + 1}` });
   const choice = newChoice("A picture that looks among the texts", range(n).map(image), 0, (i) => choose("picture", i));
   const slider = newSlider("Scale, one over the temperature",
-    { min: 0, max: 100, value: Math.round(50 * Math.log10(first)), words: (x) => write(10 ** (x / 50), 1) },
+    { min: 0, max: 100, value: start, words: (x) => write(10 ** (x / 50), 1) },
     (x) => { scale = 10 ** (x / 50); show(); });
   const lines = make("g", {}), marks = make("g", {});
   const map = make("svg", { viewBox: "0 0 400 400", role: "img", "aria-label": "Map of the space" }, lines, marks);

@@ -134,7 +134,7 @@ def test_scores_have_intervals():
 
 
 def test_the_table_of_the_card():
-    lines = recipe.score_table(("clip",), count=12).splitlines()
+    lines = recipe.score_table(("clip",), count=40).splitlines()
     assert lines[0].count("`clip`") == 3 and len(lines) == 2 + 2 + 8
     assert all(line.count("|") == 5 for line in lines)
 

@@ -661,7 +661,7 @@ show_source(SideReader)
 
 # %% [markdown]
 # Does it take the foils, the sides, or both? A study with all four arms, in a small world of ten nouns, on frozen cells of the captioner: two learning rates each, the better one chosen on 200 scenes, three seeds on 200 others. It takes
-# minutes, so it was run once by `study` in {mod}`mmcourse.recipes.sides`, and what it gave lies beside the weights:
+# minutes, so it was run once by `study` in `mmcourse.recipes.sides`, and what it gave lies beside the weights:
 
 # %%
 from mmcourse.hub import SHIPPED

@@ -1,8 +1,8 @@
 """One space for pictures and texts: contrastive losses, a CLIP, retrieval, naming without teaching.
 
-Chapter 10. The losses are in :mod:`mmcourse.contrastive.losses`, the model in
-:mod:`mmcourse.contrastive.model`, checkpoints of others in :mod:`mmcourse.contrastive.pretrained`,
-the search over a folder of pictures in :mod:`mmcourse.contrastive.search`.
+Chapter 10. The losses are in ``losses``, the model in
+``model``, checkpoints of others in ``pretrained``,
+the search over a folder of pictures in ``search``.
 """
 
 from mmcourse.contrastive.dual import DualEncoder

@@ -14,7 +14,7 @@ def recall_at_k(similarity, k, relevant=None):
 
     Row i's right answer is column i, or, with ``relevant``, boolean (n, m), any column in which it
     is True. Ties count against the model. The other way round it is that of ``similarity.T`` and
-    ``relevant.T``. Errors are those of :func:`mmcourse.evaluation.recall_at_k`.
+    ``relevant.T``. Errors are those of ``mmcourse.evaluation.recall_at_k``.
     """
     similarity = np.asarray(similarity)
     if relevant is None:

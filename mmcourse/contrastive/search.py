@@ -55,7 +55,7 @@ class Report(NamedTuple):
 class PictureIndex:
     """The index of a folder of pictures, those in its folders included.
 
-    ``model`` is a :class:`~mmcourse.contrastive.model.DualEncoder`; ``where`` the folder of the
+    ``model`` is a :class:`~mmcourse.contrastive.DualEncoder`; ``where`` the folder of the
     index, by default ``.mmcourse-search`` in the folder. Raises NotADirectoryError when there is no
     folder, ValueError when the index there is of another model.
     """

@@ -29,7 +29,7 @@ class Gloss:
 
     @property
     def line(self):
-        """The words and what they mean, as a dictionary has them: ``oak, oak tree: a ...``."""
+        """The words and what they mean as in a dictionary, ``oak, oak tree: a ...``."""
         return f"{', '.join(self.words)}: {self.text}"
 
 

@@ -37,7 +37,7 @@ def parameters(module):
 
 
 def sized_fusion(name, width, wanted):
-    """A fusion of :data:`FUSIONS` by name, of the size that brings it nearest to ``wanted``
+    """A fusion of ``FUSIONS`` by name, of the size that brings it nearest to ``wanted``
     parameters.
 
     Their number grows by the same with each step of the size. Raises ValueError for an unknown
@@ -109,7 +109,7 @@ class QuestionAnswerer(nn.Module):
 def fit(model, data, features, *, steps, rate, seed, batch=128, dropped=0.0, decay=0.01):
     """Train a model on questions, with AdamW; the rate warms up and falls to 0 as a cosine.
 
-    ``data`` is what :func:`~mmcourse.fusion.questions.tensors` gives with ``scene`` (Q,), the row
+    ``data`` is what ``mmcourse.fusion.questions.tensors`` gives with ``scene`` (Q,), the row
     of each question's picture in ``features`` (scenes, N, C). ``dropped`` is the share of rows in
     which modality dropout hides a side. The batches depend on the seed alone.
     """

@@ -38,7 +38,7 @@ class TwoSidedQuestion:
     text: str
     answer: str
     kind: str
-    blank: str  #: what a reader of the picture alone is told: the kind
+    blank: str  # what a reader of the picture alone is told, the kind
 
 
 class TwoGroups(EmojiScenes):

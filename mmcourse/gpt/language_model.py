@@ -19,7 +19,7 @@ class LanguageModel(SavedModel):
 
     A subclass makes ``embedding``, ``head`` (None where the embedding is its weight) and
     ``context``, and says in :meth:`run` what its layers do. For
-    :meth:`from_transformers` it says in ``families``, :meth:`arguments_of` and :meth:`tensors_of`
+    :meth:`from_transformers` it says in ``families``, ``arguments_of`` and ``tensors_of``
     what it can load.
     """
 

@@ -74,7 +74,7 @@ class BPETokenizer:
         """Learn from ``texts``, a list of strings, until there are ``vocab_size`` ids.
 
         The names in ``special`` get the first ids, then come the 256 bytes in the order of
-        :func:`byte_letters`. Of two pairs that are equally frequent the one with the smaller ids
+        ``byte_letters``. Of two pairs that are equally frequent the one with the smaller ids
         is learnt. It stops early when no pair comes ``min_count`` times. Raises ValueError for
         texts without a character or fewer ids than bytes.
         """
@@ -316,7 +316,7 @@ def merge(ids, merges):
 
 
 def letters(token):
-    """A byte string in the printable letters of :func:`byte_letters`."""
+    """A byte string in the printable letters of ``byte_letters``."""
     return "".join(LETTERS[byte] for byte in token)
 
 

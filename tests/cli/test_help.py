@@ -1,5 +1,6 @@
 """Help, bad use, and what the README shows."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_every_command_has_help_with_its_own_examples(command, capsys):
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_the_examples_of_the_help_are_good_use(command):
     for line in cli.COMMANDS[command].EXAMPLES.splitlines():
-        given = line.split("mmcourse ")[1].split()
+        given = shlex.split(line.split("mmcourse ", 1)[1])
         assert cli.command_line().parse_args(given).command == command
 
 

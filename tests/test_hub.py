@@ -64,7 +64,7 @@ def change_weights(folder, change):
 def refused(folder):
     """The message with which a folder is refused."""
     with pytest.raises(
-        ValueError, match="cannot load the model .*: expected scenes, text, gpt, c"
+        ValueError, match="cannot load the model .*: expected scenes, text, "
     ) as error:
         load(folder)
     return str(error.value)

@@ -283,7 +283,12 @@ def foil_answers(model, scenes, image):
 
 
 def interval(right, draws=1000):
-    """A share of right answers with its 95 % interval, as text; ``right`` is a boolean array."""
+    """A share of right answers with its 95 % interval, as text; ``right`` is a boolean array.
+
+    A single answer has no interval.
+    """
+    if len(right) < 2:
+        return f"{np.mean(right):.3f}"
     found = bootstrap(np.mean, right, draws=draws)
     return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 

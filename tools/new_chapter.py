@@ -1,6 +1,6 @@
 """Begin a chapter: its text, its module, its test, and its place on the pages that list chapters.
 
-    python tools/notebooks.py new 04_gpt
+    python tools/notebooks.py new 06_audio
 
 What is left to write is marked TODO, in every file. Nothing is written when the chapter is there.
 """

@@ -96,8 +96,8 @@ show_images([val[index].image for index in four], list("ABCD"), columns=4, size=
 # down each column:
 #
 # $$
-# \mathcal{L}_{\text{CLIP}} = -\frac{1}{2B} \sum_{i=1}^{B} \left( \log \frac{e^{s c_{ii}}}{\sum_{j} e^{s c_{ij}}}
-#   + \log \frac{e^{s c_{ii}}}{\sum_{j} e^{s c_{ji}}} \right)
+# \mathcal{L}_{\text{CLIP}} = -\frac{1}{2B} \sum_{i=1}^{B} \left( \log \frac{e^{s c_{ii}}}{\sum_{j} e^{s c_{ij}}} +
+#   \log \frac{e^{s c_{ii}}}{\sum_{j} e^{s c_{ji}}} \right)
 # $$ (eq-contrastive-clip)
 #
 # | symbol | what it is | size |

@@ -1,4 +1,4 @@
-"""``tools/notebooks.py new 04_gpt`` begins a chapter that runs, builds, and says what is left."""
+"""``tools/notebooks.py new 06_audio`` begins a chapter that runs, builds, and says what is left."""
 
 import csv
 import os
@@ -15,7 +15,7 @@ from tests.book.pages import ROOT, TEXTS
 from tools import new_chapter
 
 PAGES = ["_toc.yml", "index.md", "book/api.md", "book/formulas.csv", "book/formulas.md"]
-WRITTEN = ["book/chapters/04_gpt.py", "mmcourse/gpt.py", "tests/test_gpt.py"]
+WRITTEN = ["book/chapters/06_audio.py", "mmcourse/audio.py", "tests/test_audio.py"]
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def contents(course):
 
 
 def test_it_says_what_it_wrote(course):
-    paths = [path.relative_to(course).as_posix() for path in new_chapter.new("04_gpt", course)]
+    paths = [path.relative_to(course).as_posix() for path in new_chapter.new("06_audio", course)]
     assert sorted(paths) == sorted(PAGES + WRITTEN)
     for path in WRITTEN + PAGES[1:2]:
         text = (course / path).read_text(encoding="utf-8")
@@ -46,27 +46,27 @@ def test_it_says_what_it_wrote(course):
 
 
 def test_it_enters_the_pages_in_the_order_of_the_book(course):
-    new_chapter.new("04_gpt", course)
+    new_chapter.new("06_audio", course)
     chapters = contents(course)["II Encoders"]
-    assert chapters == ["book/chapters/04_gpt", "book/chapters/05_vision"]
+    assert chapters[-2:] == ["book/chapters/05_vision", "book/chapters/06_audio"]
     index = (course / "index.md").read_text(encoding="utf-8")
     numbers = [int(number) for number in re.findall(r"^\| \[(\d+) ", index, re.MULTILINE)]
-    assert 4 in numbers and numbers == sorted(numbers)
+    assert 6 in numbers and numbers == sorted(numbers)
     with (course / "book" / "formulas.csv").open(encoding="utf-8", newline="") as file:
         labels = [row["label"].split("-")[1] for row in csv.DictReader(file)]
-    assert labels[labels.index("gpt") - 1] == "transformer"
-    assert labels[labels.index("gpt") + 1] == "vision"
+    assert labels[labels.index("audio") - 1] == "vision"
+    assert labels[labels.index("audio") + 1] == "fusion"
     formulas = (course / "book" / "formulas.md").read_text(encoding="utf-8")
     shown = re.findall(r"\{formulas\} (\w+)", formulas)
-    assert shown[shown.index("gpt") - 1 :][:3] == ["transformer", "gpt", "vision"]
+    assert shown[shown.index("audio") - 1 :][:3] == ["vision", "audio", "fusion"]
     package = (course / "book" / "api.md").read_text(encoding="utf-8")
     modules = re.findall(r"^## (\S+)$", package, re.MULTILINE)
-    assert modules[modules.index("mmcourse.gpt") - 1] == "mmcourse.transformer"
+    assert modules[modules.index("mmcourse.audio") - 1] == "mmcourse.vision"
 
 
 def test_nothing_else_of_the_pages_changes(course):
     before = {page: (course / page).read_text(encoding="utf-8") for page in PAGES}
-    new_chapter.new("04_gpt", course)
+    new_chapter.new("06_audio", course)
     for page, text in before.items():
         after = (course / page).read_text(encoding="utf-8")
         rest = iter(after.splitlines())
@@ -78,7 +78,7 @@ def test_nothing_else_of_the_pages_changes(course):
     ("file", "part", "neighbours"),
     [
         ("23_cases", "VI Beyond", ["book/chapters/23_cases"]),
-        ("09_fusion", "III One space", ["book/chapters/09_fusion"]),
+        ("11_alignment", "III One space", ["book/chapters/10_contrastive", "book/chapters/11_alignment"]),
         ("17_interpretability", "V The captioner",
          ["book/chapters/16_photographs", "book/chapters/17_interpretability"]),
         ("21_text_to_image", "VI Beyond", ["book/chapters/21_text_to_image"]),
@@ -96,11 +96,11 @@ def test_every_number_has_its_part(course, file, part, neighbours):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("gpt", "such as 04_gpt, got gpt"),
+        ("audio", "such as 04_gpt, got audio"),
         ("4_gpt", "such as 04_gpt"),
         ("24_more", "up to 23"),
         ("05_more", "chapter 5 is there: vision"),
-        ("04_attention", "is there already"),
+        ("06_attention", "is there already"),
     ],
 )
 def test_what_cannot_be_begun_writes_nothing(course, file, message):
@@ -122,13 +122,18 @@ def test_what_it_wrote_runs_and_builds(tmp_path):
     course = tmp_path / "course"
     unneeded = shutil.ignore_patterns(".venv", ".git", "_build", "__pycache__")
     shutil.copytree(ROOT, course, ignore=unneeded)
-    run(course, "python", "tools/notebooks.py", "new", "04_gpt")
-    run(course, "python", "tools/notebooks.py", "run", "04_gpt")
+    run(course, "python", "tools/notebooks.py", "new", "06_audio")
+    run(course, "python", "tools/notebooks.py", "run", "06_audio")
     run(course, "jupyter-book", "build", ".", "--all", "-n", "-W", "--keep-going")
-    assert (course / "_build" / "html" / "book" / "chapters" / "04_gpt.html").is_file()
-    files = ["tests/test_gpt.py", "tests/book/test_chapters.py", "tests/book/test_plain.py",
+    assert (course / "_build" / "html" / "book" / "chapters" / "06_audio.html").is_file()
+    files = ["tests/test_audio.py", "tests/book/test_chapters.py", "tests/book/test_plain.py",
              "tests/book/test_formulas.py", "tests/book/test_new_chapter.py"]  # fmt: skip
-    chosen = ["-m", "not slow", "-k", "gpt or unwritten or has_one_row or each_row_is_on_the_page"]
+    chosen = [
+        "-m",
+        "not slow",
+        "-k",
+        "audio or unwritten or has_one_row or each_row_is_on_the_page",
+    ]
     report = run(course, "python", "-m", "pytest", "-q", *chosen, *files, code=1)
     assert set(re.findall(r"^FAILED \S+::(\w+)", report, re.MULTILINE)) == {
         "test_todo_equals_an_independent_implementation",

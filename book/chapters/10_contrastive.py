@@ -640,8 +640,8 @@ for key, model in (("pairs", pairs_only), ("cured", clip)):
 # result NegCLIP. Our foils are better than theirs can be on photographs, because we know that they are false. That is `negatives` in the source above: more columns for the pictures' softmax, none for the texts'.
 #
 # $$
-# \mathcal{L}_{\text{hard}} = -\frac{1}{2B} \sum_{i=1}^{B} \left( \log \frac{e^{s c_{ii}}}{\sum_{j} e^{s c_{ij}} + \sum_{m} e^{s n_{im}}}
-#   + \log \frac{e^{s c_{ii}}}{\sum_{j} e^{s c_{ji}}} \right)
+# \mathcal{L}_{\text{hard}} = -\frac{1}{2B} \sum_{i=1}^{B} \left( \log \frac{e^{s c_{ii}}}{\sum_{j} e^{s c_{ij}} + \sum_{m} e^{s n_{im}}} +
+#   \log \frac{e^{s c_{ii}}}{\sum_{j} e^{s c_{ji}}} \right)
 # $$ (eq-contrastive-hard)
 #
 # $n_{im}$ is the cosine of picture $i$ with foil $m$ of the batch.

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -37,10 +38,22 @@ def execute(notebook, folder):
         start = time.perf_counter()
         for index, cell in enumerate(notebook.cells):
             client.execute_cell(cell, index)
+            shorten_errors(cell)
         seconds = time.perf_counter() - start
         megabytes = peak_memory(client)
         client.set_widgets_metadata()
     return math.ceil(seconds), math.ceil(megabytes)
+
+
+def shorten_errors(cell):
+    """Keep the last line of each error that a cell raises on purpose, without any path.
+
+    The lines above it are of files of the machine that the cell ran on.
+    """
+    for output in cell.get("outputs", []):
+        if output.output_type == "error":
+            output.evalue = re.sub(r" \([^()]*[/\\][^()]*\.py\)", "", output.evalue)
+            output.traceback = [f"{output.ename}: {output.evalue}"]
 
 
 def peak_memory(client):

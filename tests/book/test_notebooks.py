@@ -41,6 +41,27 @@ def test_no_markup_of_the_page_is_left(path):
     assert MYST.findall(words) == []
 
 
+@EACH
+def test_no_output_names_a_place_of_the_machine_that_made_it(path):
+    text = (ROOT / "notebooks" / f"{path.stem}.ipynb").read_text(encoding="utf-8")
+    assert not re.findall(rf"{re.escape(str(ROOT))}|site-packages|\.venv", text)
+
+
+def test_an_error_on_purpose_is_shown_by_its_last_line(tmp_path):
+    code = "import json\njson.loads('')\n"
+    cells = [
+        nbformat.v4.new_code_cell(line, metadata={"tags": ["raises-exception"]})
+        for line in (code, "from json import Nothing")
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    execution.execute(notebook, tmp_path)
+    shown = ["\n".join(cell.outputs[0].traceback) for cell in notebook.cells]
+    assert shown == [
+        "JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
+        "ImportError: cannot import name 'Nothing' from 'json'",
+    ]
+
+
 @pytest.mark.parametrize(
     "text, found",
     [

@@ -10,10 +10,10 @@ from mmcourse.text import TOKENIZER, BPETokenizer, MaskedLanguageModel, TextEnco
 from mmcourse.weights import CONFIG, WEIGHTS, find_file, read_config
 
 SHIPPED = Path(__file__).with_name("shipped")
-NAMES = ("scenes", "text", "gpt", "clip", "clip-pairs")  # of the shipped models
+NAMES = ("scenes", "text", "gpt", "clip")  # of the shipped models
 CLASSES = (SceneCaptioner, PhotographCaptioner, MaskedLanguageModel, TextEncoder, GPT, Llama, CLIP)
 KNOWN = (
-    "scenes, text, gpt, clip, clip-pairs, a folder that `mmcourse train` wrote, "
+    "scenes, text, gpt, clip, a folder that `mmcourse train` wrote, "
     "or owner/name on the Hugging Face hub"
 )
 

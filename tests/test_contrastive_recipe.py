@@ -134,9 +134,9 @@ def test_scores_have_intervals():
 
 
 def test_the_table_of_the_card():
-    lines = recipe.score_table(("clip",), count=40).splitlines()
-    assert lines[0].count("`clip`") == 3 and len(lines) == 2 + 2 + 8
-    assert all(line.count("|") == 5 for line in lines)
+    lines = recipe.score_table(count=40).splitlines()
+    assert lines[0].count("`clip`") == 3 and lines[0].count("`clip-pairs`") == 3
+    assert len(lines) == 2 + 2 + 8 and all(line.count("|") == 8 for line in lines)
 
 
 def test_recall_of_the_card_is_recall():

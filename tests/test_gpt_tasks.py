@@ -114,7 +114,7 @@ class TestRecipe:
         monkeypatch.setitem(recipe.MODEL, "gpt", sizes)
         log = recipe.train("gpt", tmp_path / "run", steps=3)
         assert 0 < log[-1]["bits a byte, glosses"] < 12
-        recipe.ship(tmp_path / "run", tmp_path / "half")
+        recipe.ship(recipe.GPT, tmp_path / "run", tmp_path / "half")
         whole = recipe.GPT.from_pretrained(tmp_path / "run")
         half = recipe.GPT.from_pretrained(tmp_path / "half")
         weights = (tmp_path / "run" / "model.safetensors").stat().st_size

@@ -406,11 +406,12 @@ def interval(rows):
     return scenes.mean(), (found.high - found.low) / 2
 
 
-print(f"{'':22}{'all':>12}" + "".join(f"{kind:>10}" for kind in KINDS) + "   seeds")
+print(f"{'':20}{'all':>11}" + "".join(f"{kind:>9}" for kind in KINDS) + "  seeds")
 for arm in sorted(table, key=lambda arm: right[arm].mean()):
     mean, half = interval(right[arm])
-    by_kind = "".join(f"{share:10.0%}" for share in right[arm].mean((0, 1)))
-    print(f"{arm:22}{mean:7.1%}±{half:4.1%}{by_kind}   {np.round(100 * right[arm].mean((1, 2)), 1)}")
+    by_kind = "".join(f"{share:9.0%}" for share in right[arm].mean((0, 1)))
+    seeds = " ".join(f"{share:.0%}" for share in right[arm].mean((1, 2)))
+    print(f"{arm:20}{mean:6.1%}±{half:4.1%}{by_kind}  {seeds}")
 
 # %% tags=["remove-cell"]
 stored = studies.read("table")

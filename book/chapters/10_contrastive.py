@@ -255,10 +255,11 @@ glue("contrastive_gap", max(gap for found in gaps.values() for gap in found.valu
 # captioner of [chapter 14](14_captioning.py)**, which had learned from the names of things. Its text tower and the pooling of both began with nothing. The
 # card beside the weights says more.
 #
-# There are two of them: `clip-pairs` learned from pairs alone, and `clip` learned on from there, in a way that we come to below. We begin with pairs alone.
+# It learned in two steps. What it knew after the first, from pairs alone, we call `clip-pairs`: all of it is still there in `clip`, and `without_sides` takes it out. The second step comes below. We begin with pairs alone.
 
 # %%
-clip, pairs_only = load("clip").requires_grad_(False), load("clip-pairs").requires_grad_(False)
+clip = load("clip").requires_grad_(False)
+pairs_only = clip.without_sides().requires_grad_(False)
 pictures = [scene.image for scene in val]
 image = {"pairs": pairs_only.image_features(pictures), "cured": clip.image_features(pictures)}
 text = {"pairs": pairs_only.text_features(captions), "cured": clip.text_features(captions)}

@@ -68,6 +68,14 @@ class CLIP(DualEncoder, SavedModel):
             self.text_sides = SideReader(len(self.words), *SIDE_READER, max_length, sides)
             self.side_weight = nn.Parameter(torch.tensor(0.5))
 
+    def without_sides(self):
+        """A copy without places for sides: of ``clip``, the model from before they were trained."""
+        plain = CLIP(**(self._hub_mixin_config | {"sides": 0}))
+        kept = plain.state_dict().keys()
+        state = self.state_dict()
+        plain.load_state_dict({name: state[name] for name in kept})
+        return plain.train(self.training)
+
     def encode_image(self, pixels):
         """Embeddings ``(B, E)`` of length 1 of what :meth:`prepare` gives."""
         tokens = self.image_tower.tokens(pixels.to(self.device))  # (B, N, D)

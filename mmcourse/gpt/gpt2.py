@@ -3,13 +3,11 @@
 Letters are those of :mod:`mmcourse.gpt`.
 """
 
-import math
-
 from torch import nn
 
 from mmcourse.attention import MultiHeadAttention
 from mmcourse.gpt.checkpoints import count_layers, refuse
-from mmcourse.gpt.language_model import LanguageModel
+from mmcourse.gpt.language_model import LanguageModel, draw_weights
 from mmcourse.transformer import FeedForward
 
 SPREAD = 0.02  # standard deviation of GPT-2's first weights
@@ -74,20 +72,11 @@ class GPT(LanguageModel):
         self.initialise()
 
     def initialise(self, spread=SPREAD):
-        """Draw weights as GPT-2 does: small, and smaller where they end in the residual stream.
-
-        ``spread`` is their standard deviation. L layers add 2 L updates to the stream. Divided by
-        the root of 2 L, they are together as strong as one.
-        """
-        for part in self.modules():
-            if isinstance(part, (nn.Linear, nn.Embedding)):
-                nn.init.normal_(part.weight, std=spread)
-            if isinstance(part, nn.Linear) and part.bias is not None:
-                nn.init.zeros_(part.bias)
-        last = spread / math.sqrt(2 * len(self.layers))
+        """Draw the first weights by :func:`~mmcourse.gpt.draw_weights`."""
+        last = []
         for layer in self.layers:
-            nn.init.normal_(layer.attention.output.weight, std=last)
-            nn.init.normal_(layer.feed_forward[-1].weight, std=last)
+            last += [layer.attention.output, layer.feed_forward[-1]]
+        draw_weights(self, last, spread)
 
     def run(self, x, positions, mask, caches):
         """As in :class:`LanguageModel`."""

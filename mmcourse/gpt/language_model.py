@@ -8,8 +8,9 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from mmcourse import decoding
+from mmcourse import decoding, text
 from mmcourse.gpt.checkpoints import load_checkpoint
 from mmcourse.weights import SavedModel
 
@@ -212,18 +213,25 @@ def pad(rows, *, side="right", fill=0):
     To write on, pad ``left``, so that the last id of each row is a token. ValueError for an empty
     row or no rows.
     """
-    if side not in ("left", "right"):
-        raise ValueError(f"side must be left or right, got {side!r}")
     lengths = [len(row) for row in rows]
     if min(lengths, default=0) == 0:
         raise ValueError("expected rows of at least one id, got an empty one or none at all")
-    ids = torch.full((len(rows), max(lengths)), fill)
-    mask = torch.zeros_like(ids, dtype=torch.bool)
-    for number, row in enumerate(rows):
-        place = slice(0, len(row)) if side == "right" else slice(-len(row), None)
-        ids[number, place] = torch.as_tensor(row)
-        mask[number, place] = True
-    return ids, mask
+    return text.pad(rows, fill, side=side)
+
+
+def draw_weights(model, last_layers, spread):
+    """Draw a model's weights as GPT-2 does (Radford et al. 2019, section 2.3).
+
+    ``spread`` is their standard deviation. L layers add 2 L updates to the residual stream, by the
+    linear layers ``last_layers``. Divided by the root of 2 L, they are together as strong as one.
+    """
+    for part in model.modules():
+        if isinstance(part, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(part.weight, std=spread)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+    for layer in last_layers:
+        nn.init.normal_(layer.weight, std=spread / math.sqrt(len(last_layers)))
 
 
 def token_log_probs(logits, ids):

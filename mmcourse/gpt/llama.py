@@ -3,14 +3,12 @@
 Letters are those of :mod:`mmcourse.gpt.block`.
 """
 
-import math
-
 from torch import nn
 
 from mmcourse.gpt.block import LLAMA3, LlamaLayer, RMSNorm, rotary_angles, rotary_frequencies
 from mmcourse.gpt.checkpoints import count_layers, refuse
 from mmcourse.gpt.gpt2 import SPREAD
-from mmcourse.gpt.language_model import LanguageModel
+from mmcourse.gpt.language_model import LanguageModel, draw_weights
 
 
 class Llama(LanguageModel):
@@ -74,16 +72,11 @@ class Llama(LanguageModel):
         return rotary_frequencies(*self.rotary).to(self.embedding.weight.device)
 
     def initialise(self, spread=SPREAD):
-        """Draw the first weights as :meth:`~mmcourse.gpt.GPT.initialise` does."""
-        for part in self.modules():
-            if isinstance(part, (nn.Linear, nn.Embedding)):
-                nn.init.normal_(part.weight, std=spread)
-            if isinstance(part, nn.Linear) and part.bias is not None:
-                nn.init.zeros_(part.bias)
-        last = spread / math.sqrt(2 * len(self.layers))
+        """Draw the first weights by :func:`~mmcourse.gpt.draw_weights`."""
+        last = []
         for layer in self.layers:
-            nn.init.normal_(layer.attention.output.weight, std=last)
-            nn.init.normal_(layer.feed_forward.down.weight, std=last)
+            last += [layer.attention.output, layer.feed_forward.down]
+        draw_weights(self, last, spread)
 
     def run(self, x, positions, mask, caches):
         """As in :class:`LanguageModel`."""

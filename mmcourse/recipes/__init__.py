@@ -5,7 +5,19 @@ A module has ``MODEL``, the arguments of the model, and ``TRAINING``, those of a
 ``train(setting, ...)``, which is the whole recipe.
 """
 
+from pathlib import Path
+
+from mmcourse.text import TOKENIZER, BPETokenizer
 from mmcourse.training import TrainingConfig
+
+
+def ship(kind, folder, place):
+    """Copy a trained model of texts from ``folder`` to ``place``, its weights in half precision.
+
+    ``kind`` is its class. The tokenizer comes with it.
+    """
+    kind.from_pretrained(folder).half().save_pretrained(place)
+    BPETokenizer.load(Path(folder, TOKENIZER)).save(Path(place, TOKENIZER))
 
 
 def training_config(settings, changes):

@@ -181,12 +181,13 @@ def begin_as_captioner(model):
                 nn.init.zeros_(last.bias)
 
 
-def train(setting, folder, *, start=SHIPPED / "clip-pairs", seen=SEEN, resume=None, **changes):
+def train(setting, folder, *, start=SHIPPED / "clip", seen=SEEN, resume=None, **changes):
     """Train ``scratch``, ``pairs`` or ``sides`` in ``folder``; return the log.
 
-    ``sides`` goes on from the folder ``start`` of a model that was trained as ``pairs``, and sees
-    the first ``seen`` pairs. ``changes`` replace numbers of the configuration; ``resume`` and
-    errors are those of :func:`mmcourse.training.train`.
+    ``sides`` goes on from the folder ``start`` of a model that was trained as ``pairs``, or has
+    new places for sides in place of its own. It sees the first ``seen`` pairs. ``changes`` replace
+    numbers of the configuration; ``resume`` and errors are those of
+    :func:`mmcourse.training.train`.
     """
     config = training_config(TRAINING[setting], changes)
     torch.manual_seed(config.seed)
@@ -210,7 +211,7 @@ def train(setting, folder, *, start=SHIPPED / "clip-pairs", seen=SEEN, resume=No
 
 def train_sides(model, config, folder, start, seen, resume):
     """Train the sides of a model on top of ``start``; choose their weight; return the log."""
-    before = CLIP.from_pretrained(start)
+    before = CLIP.from_pretrained(start).without_sides()
     model.load_state_dict(before.state_dict(), strict=False)
     model.requires_grad_(False)
     for part in (model.image_sides, model.text_sides):
@@ -293,15 +294,19 @@ def interval(right, draws=1000):
     return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
-def score_table(names=("clip-pairs", "clip"), count=1000):
-    """The scores of the card: a table in Markdown, a column for each model and split."""
+def score_table(count=1000):
+    """The scores of the card: a table in Markdown, a column for each model and split.
+
+    ``clip-pairs`` is the shipped model without its sides.
+    """
+    clip = CLIP.from_pretrained(SHIPPED / "clip")
+    models = {"clip-pairs": clip.without_sides(), "clip": clip}
     columns = {}
     for split in ("val", "composition", "style"):
         scenes = [EmojiScenes(split)[index] for index in range(count)]
         captions = [scene.captions[0] for scene in scenes]
         relevant = true_of(captions, scenes)
-        for name in names:
-            model = CLIP.from_pretrained(SHIPPED / name)
+        for name, model in models.items():
             image = model.image_features([scene.image for scene in scenes])
             table = (image @ model.text_features(captions).T).numpy()
             rows = {"recall@1 to text": first_is_right(table, relevant)}

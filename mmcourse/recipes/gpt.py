@@ -16,7 +16,7 @@ from mmcourse import training
 from mmcourse.data import EmojiScenes, language
 from mmcourse.data.glosses import lines
 from mmcourse.gpt import GPT, Blocks, bits_per_byte, row_log_probs, stream
-from mmcourse.recipes import training_config
+from mmcourse.recipes import ship, training_config
 from mmcourse.text import TOKENIZER, BPETokenizer
 
 SPECIAL = ("<end>",)  # stands between texts, and after the last
@@ -131,13 +131,6 @@ def train(setting, folder, *, resume=None, **changes):
     )
 
 
-def ship(folder, place):
-    """Copy what :func:`train` left in ``folder`` to ``place``, its weights in half precision."""
-    model = GPT.from_pretrained(folder)
-    model.half().save_pretrained(place)
-    BPETokenizer.load(Path(folder, TOKENIZER)).save(Path(place, TOKENIZER))
-
-
 if __name__ == "__main__":
     train(sys.argv[2] if len(sys.argv) > 2 else "gpt", sys.argv[1])
-    ship(sys.argv[1], Path(sys.argv[1], "half"))
+    ship(GPT, sys.argv[1], Path(sys.argv[1], "half"))

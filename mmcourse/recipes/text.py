@@ -14,7 +14,7 @@ import torch
 from mmcourse import training
 from mmcourse.data import EmojiScenes
 from mmcourse.data.glosses import lines
-from mmcourse.recipes import training_config
+from mmcourse.recipes import ship, training_config
 from mmcourse.text import IGNORE, TOKENIZER, BPETokenizer, MaskedLanguageModel, mask_tokens, pad
 
 SPECIAL = ("<pad>", "<mask>")
@@ -135,13 +135,6 @@ def train(setting, folder, *, resume=None, **changes):
     )
 
 
-def ship(folder, place):
-    """Copy what :func:`train` left in ``folder`` to ``place``, its weights in half precision."""
-    model = MaskedLanguageModel.from_pretrained(folder)
-    model.half().save_pretrained(place)
-    BPETokenizer.load(Path(folder, TOKENIZER)).save(Path(place, TOKENIZER))
-
-
 if __name__ == "__main__":
     train("text", sys.argv[1])
-    ship(sys.argv[1], Path(sys.argv[1], "half"))
+    ship(MaskedLanguageModel, sys.argv[1], Path(sys.argv[1], "half"))

@@ -185,14 +185,22 @@ def mean_of_tokens(vectors, mask=None):
     return kept.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
-def pad(rows, padding=0):
-    """Lists of ids as one batch: ids (B, T), filled up with ``padding``, and the mask (B, T)."""
+def pad(rows, padding=0, *, side="right"):
+    """Lists of ids as one batch: ids (B, T), filled up with ``padding``, and the mask (B, T).
+
+    The padding, where the mask is False, stands at the ``right`` or ``left`` of each row.
+    """
     if not rows:
         raise ValueError("rows must hold at least one list of ids, got none")
+    if side not in ("left", "right"):
+        raise ValueError(f"side must be left or right, got {side!r}")
     longest = max(1, *map(len, rows))
     ids = torch.full((len(rows), longest), padding)
     mask = torch.zeros(len(rows), longest, dtype=torch.bool)
     for number, row in enumerate(rows):
-        ids[number, : len(row)] = torch.tensor(row, dtype=torch.long)
-        mask[number, : len(row)] = True
+        begin = 0
+        if side == "left":
+            begin = longest - len(row)
+        ids[number, begin : begin + len(row)] = torch.as_tensor(row, dtype=torch.long)
+        mask[number, begin : begin + len(row)] = True
     return ids, mask

@@ -80,7 +80,7 @@ function render({ model, el }) {
   function token(id, rule) {
     const fresh = id === rule;
     return make("span", { title: `id ${id}`, style: "display: inline-block; padding: 1px 5px; margin: 1px; border-radius: 4px; " +
-      "white-space: pre; font-family: ui-monospace, monospace; font-size: 14px; " +
+      "white-space: pre; font-family: ui-monospace, Chinese, monospace; font-size: 14px; " +
       (fresh ? "border: 2px solid var(--orange); font-weight: 700" : "border: 1px solid #9ca3af; background: #f6f8fb") }, shown(id, bytes, merges));
   }
 

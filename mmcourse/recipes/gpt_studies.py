@@ -7,6 +7,7 @@ and does a small part of it again.
 """
 
 import json
+import math
 import os
 import platform
 import sys
@@ -113,6 +114,12 @@ def pretrain(make, steps, rate, seed, ids=None):
     return fit(model, blocks_batch(whole if ids is None else ids, seed), steps, rate)
 
 
+def widened(model):
+    """The model with first weights as GPT-2's at width 768, scaled to its own width."""
+    model.initialise(0.02 * math.sqrt(768 / model.embedding.embedding_dim))
+    return model
+
+
 def parameters(model):
     """How many numbers a model learns."""
     return sum(parameter.numel() for parameter in model.parameters())
@@ -123,17 +130,17 @@ def parameters(model):
 
 def gpt_block(vocab_size):
     """The network with GPT-2's block."""
-    return GPT(vocab_size, 96, 3, 4, CONTEXT)
+    return widened(GPT(vocab_size, 96, 3, 4, CONTEXT))
 
 
 def today_block(vocab_size):
     """The network with today's block: as many layers, as wide, and about as many parameters."""
-    return Llama(vocab_size, 96, 3, 4, 2, 304, CONTEXT, tied=True)
+    return widened(Llama(vocab_size, 96, 3, 4, 2, 304, CONTEXT, tied=True))
 
 
 def no_groups(vocab_size):
     """Today's block with keys and values for each head, and a narrower SwiGLU."""
-    return Llama(vocab_size, 96, 3, 4, 4, 272, CONTEXT, tied=True)
+    return widened(Llama(vocab_size, 96, 3, 4, 4, 272, CONTEXT, tied=True))
 
 
 ARMS = {"GPT-2": gpt_block, "today": today_block, "today, all heads": no_groups}
@@ -195,7 +202,7 @@ TOKENS = (250_000, 500_000, 1_000_000, 2_000_000)
 
 def sized(width, layers, heads):
     """``make`` for a network of these sizes."""
-    return lambda vocab_size: GPT(vocab_size, width, layers, heads, CONTEXT)
+    return lambda vocab_size: widened(GPT(vocab_size, width, layers, heads, CONTEXT))
 
 
 def scaling(share):

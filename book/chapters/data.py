@@ -470,7 +470,10 @@ for number, words_of_one in enumerate(listed):
 
 def nearest(own):
     """The largest share of common words with any gloss of train (Jaccard's index)."""
-    common = Counter(number for word in own if len(where[word]) < 2000 for number in where[word])
+    common = Counter()
+    for word in sorted(own):  # a set has another order in each run, and ties are cut at 30
+        if len(where[word]) < 2000:
+            common.update(where[word])
     best = 0.0
     for number, _ in common.most_common(30):
         best = max(best, len(own & listed[number]) / len(own | listed[number]))

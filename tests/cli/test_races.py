@@ -57,6 +57,13 @@ def test_each_profile_sees_its_work(found):
     assert product["ours"]["convolutions"] > 0 and product["ours"]["optimiser"] > 0
 
 
+def test_each_row_begins_with_nothing_compiled(race, monkeypatch):
+    """PyTorch compiles one function for some modules only, and then runs it uncompiled."""
+    calls = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: calls.append("reset"))
+    assert race.settle({}) == ({}, []) and calls == ["reset"]
+
+
 # ---- attention
 
 

@@ -29,8 +29,8 @@ def load_encoder(name):
 
     That is given by its folder, or by owner/name on the Hugging Face hub.
     Raises ValueError for an unknown name (with the nearest known ones), without the packages, when
-    files cannot be had (with what to fetch and where to put it), and for a model that says
-    something else of the same picture each time.
+    files cannot be had (with what to fetch and where to put it), for a model that brings code of
+    its own to run, and for one that says something else of the same picture each time.
     """
     try:
         if name == "efficientnet-lite0":
@@ -75,12 +75,16 @@ def _from_transformers(name):
     from transformers import AutoImageProcessor, AutoModel
 
     offline = not Path(name).is_dir() and not hub_answers()
+    common = {
+        "local_files_only": offline,
+        "trust_remote_code": False,  # else a model may ask on the terminal to run its own code
+    }
     processor = AutoImageProcessor.from_pretrained(
         name,
-        local_files_only=offline,
         backend="pil",  # whatever else is installed: the same numbers on every computer
+        **common,
     )
-    network = AutoModel.from_pretrained(name, dtype=torch.float32, local_files_only=offline)
+    network = AutoModel.from_pretrained(name, dtype=torch.float32, **common)
     return ProcessedEncoder(getattr(network, "vision_model", network), processor)
 
 

@@ -238,6 +238,25 @@ def test_a_folder_without_its_files(tmp_path, vit):
         load_encoder(str(tmp_path / "model"))
 
 
+@pytest.mark.parametrize(
+    "file, classes, message",
+    [
+        ("config.json", {"AutoConfig": "code.Own", "AutoModel": "code.Own"}, "custom code"),
+        # transformers has a processor for a ViT, and takes that one, with its usual size
+        ("preprocessor_config.json", {"AutoImageProcessor": "code.Own"}, "size .* doesn't match"),
+    ],
+)
+def test_a_folder_that_asks_to_run_its_own_code(tmp_path, vit, monkeypatch, file, classes, message):
+    """Nobody is asked for leave either, whose answer might be yes."""
+    folder = shutil.copytree(vit, tmp_path / "model")
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
+    (folder / file).write_text(json.dumps({"model_type": "own", "auto_map": classes}))
+    monkeypatch.setattr("builtins.input", lambda prompt: "y")
+    with pytest.raises(ValueError, match=message):
+        load_encoder(str(folder))
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     with pytest.raises(ValueError, match=r"pip install 'mmcourse\[photographs\]'"):

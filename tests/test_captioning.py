@@ -12,6 +12,7 @@ from mmcourse.captioning import (
     UNKNOWN,
     SceneCaptioner,
     cell_nouns,
+    noun_evidence,
     restyle,
 )
 from mmcourse.captioning.scenes import chosen_caption
@@ -234,6 +235,17 @@ def test_restyle_keeps_shape_and_most_of_a_picture():
     assert ((restyle(flat) - flat).abs() <= 0.2 * 0.25 + 0.15 + 1e-6).all()
 
 
+def test_each_picture_of_a_batch_has_a_style_of_its_own():
+    torch.manual_seed(0)
+    light = restyle(torch.full((9, 3, 8, 8), 0.25))[:, 0, 4, 4]
+    assert len({round(value, 4) for value in light.tolist()}) == 9, "lighter or darker"
+    redrawn = restyle((torch.rand(1, 3, 20, 28) * 2 - 1).expand(9, -1, -1, -1)).flatten(1)
+    redrawn = redrawn - redrawn.mean(1, keepdim=True)
+    redrawn = redrawn / redrawn.std(1, keepdim=True)  # the same light for all
+    apart = torch.cdist(redrawn, redrawn) + torch.eye(9)
+    assert apart.min() > 0.01, "sharper or softer"
+
+
 @pytest.mark.parametrize("strategy", ["greedy", "beam", "sample"])
 def test_strategies(model, strategy):
     found = model.caption(list(images(3)), strategy)
@@ -306,6 +318,58 @@ def test_errors_teach(model):
         model.caption(images(1)[0], "best")
     with pytest.raises(FileNotFoundError, match="found no file"):
         model.caption("no-such-picture.png")
+
+
+@pytest.mark.parametrize("name", ["max_length", "end", "start", "step"])
+def test_what_the_captioner_sets_is_no_option(model, name):
+    with pytest.raises(TypeError, match=f"{name} is no option .*it writes at most 28 words"):
+        model.caption(images(1)[0], "greedy", **{name: 5})
+
+
+def test_no_pictures_have_no_captions(model):
+    assert model.caption([]) == []
+
+
+@pytest.mark.parametrize("rows, columns", [(32, 128), (128, 32), (32, 32), (64, 72)])
+def test_pictures_that_are_not_as_large_as_the_models(model, rows, columns):
+    """A grid of 4 x 16 cells has as many as one of 8 x 8."""
+    wrong = np.zeros((2, rows, columns, 3), np.uint8)
+    message = f"64 x 64 pixels, got {rows} rows and {columns} columns"
+    for use in (
+        model.encode,
+        lambda images: model(images, torch.ones(2, 3, dtype=torch.long)),
+        lambda images: noun_evidence(model, images, ["a cat", "a dog"]),
+        lambda images: model.terms({"images": images, "tokens": torch.ones(2, 3).long()}),
+    ):
+        with pytest.raises(ValueError, match=message):
+            use(wrong)
+
+
+def test_more_words_than_positions(model):
+    memory = model.encode(images(1))
+    tokens = torch.full((1, 29), 7)
+    with pytest.raises(ValueError, match="reads at most 28 tokens, got 29"):
+        model.decode(memory, tokens)
+    cache = {}
+    model.decode(memory, tokens[:, :28], cache=cache)
+    with pytest.raises(ValueError, match="reads at most 28 tokens, got 29"):
+        model.decode(memory, tokens[:, 28:], cache=cache)
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "beam", "sample"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_dtypes(dtype, strategy):
+    torch.manual_seed(0)
+    caption = tiny().to(dtype).caption(images(1)[0], strategy)
+    assert caption.attention.dtype == dtype and 0 <= caption.confidence <= 1
+
+
+def test_the_shipped_one_says_the_same_in_double_precision(shipped):
+    pictures = list(images(8))
+    twice = load("scenes").double().caption(pictures, "greedy")
+    for one, other in zip(shipped.caption(pictures, "greedy"), twice, strict=True):
+        assert one.text == other.text
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ STRATEGIES = {
     "greedy": decoding.greedy,
     "sample": decoding.sample,
 }
+SET_BY_THE_CAPTIONER = ("step", "start", "end", "max_length")  # options of these that are not free
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ class Captioner(SavedModel):
         """Where its numbers are, as a ``torch.device``."""
         return self.embedding.weight.device
 
+    @property
+    def dtype(self):
+        """What kind of numbers it computes with, as a ``torch.dtype``."""
+        return self.embedding.weight.dtype
+
     def prepare(self, pictures):
         """A list of pictures (path, PIL picture or uint8 array) as one batch for :meth:`encode`."""
         raise NotImplementedError("a captioner says in prepare what it takes for a picture")
@@ -113,7 +119,8 @@ class Captioner(SavedModel):
         """Logits (B, T, V) for the word after each of the ``tokens`` (B, T).
 
         They continue those in the ``cache``, a dict that is empty at first. With ``return_weights``
-        also return the attention to the memory, (B, layers, H, T, N).
+        also return the attention to the memory, (B, layers, H, T, N). ValueError for more tokens
+        than the model has positions.
         """
         past = 0
         decoder_cache = None
@@ -121,6 +128,11 @@ class Captioner(SavedModel):
             past = cache.get("length", 0)
             decoder_cache = cache.setdefault("decoder", {})
             cache["length"] = past + tokens.shape[1]
+        if past + tokens.shape[1] > self.max_length:
+            raise ValueError(
+                f"the captioner reads at most {self.max_length} tokens, "
+                f"got {past + tokens.shape[1]}: cut them"
+            )
         positions = self.positions[:, past : past + tokens.shape[1]]  # (1, T, D)
         x = self.embedding(tokens) + positions  # (B, T, D)
         if return_weights:
@@ -201,9 +213,11 @@ class Captioner(SavedModel):
 
         ``strategy`` is ``beam``, ``greedy`` or ``sample``; ``options`` go to the function of that
         name in :mod:`mmcourse.decoding`. Raises ValueError for another strategy or for what is not
-        a picture.
+        a picture, TypeError for an option that the captioner sets itself.
         """
         many = isinstance(image, list)
+        if many and not image:
+            return []
         pictures = image if many else [image]
         inputs = self.prepare(pictures)
         memory = self.encode(inputs)
@@ -224,6 +238,12 @@ class Captioner(SavedModel):
         """
         if strategy not in STRATEGIES:
             raise ValueError(f"unknown strategy {strategy!r}: choose beam, greedy or sample")
+        for name in SET_BY_THE_CAPTIONER:
+            if name in options:
+                raise TypeError(
+                    f"{name} is no option of a caption: the captioner sets it "
+                    f"(it writes at most {self.max_length} words)"
+                )
         if strategy == "beam":
             options = options | {"beams": beams}
 

@@ -13,7 +13,6 @@ import torch
 
 from mmcourse.data.drawings import nouns
 from mmcourse.data.language import parse
-from mmcourse.vision import to_pixels
 
 LEAST = 1e-3  # a probability is cut at it and at one minus it, so that its log-odds are finite
 
@@ -27,7 +26,7 @@ def noun_evidence(model, images, texts):
     something is seen that the caption does not name. Both are means over the picture and its mirror
     image. A caption without a noun has 0 in the first.
     """
-    pixels = to_pixels(images).to(model.device)  # (B, 3, H, W)
+    pixels = model.pixels_of(images)  # (B, 3, H, W)
     views = []
     for view in (pixels, pixels.flip(-1)):
         features = model.convolutions(view)  # (B, N, D)

@@ -89,9 +89,23 @@ class SceneCaptioner(Captioner):
         """A list of pictures (path, PIL picture or uint8 array) as one uint8 array (B, H, W, 3)."""
         return np.stack([load_picture(picture, self.image_size) for picture in pictures])
 
+    def pixels_of(self, images):
+        """Pictures, uint8 (B, H, W, 3), as the convolutions take them, (B, 3, H, W).
+
+        ValueError where they are not as large as the model's.
+        """
+        pixels = to_pixels(images)
+        side = self.image_size
+        if pixels.shape[2:] != (side, side):
+            raise ValueError(
+                f"pictures must have {side} x {side} pixels, got {pixels.shape[2]} rows and "
+                f"{pixels.shape[3]} columns: prepare() makes them fit"
+            )
+        return pixels.to(self.device, self.dtype)
+
     def encode(self, images):
         """Turn uint8 pictures (B, H, W, 3) into the memory (B, N, D) that the decoder looks at."""
-        pixels = to_pixels(images).to(self.device)  # (B, 3, H, W)
+        pixels = self.pixels_of(images)  # (B, 3, H, W)
         return self.relate(self.convolutions(pixels))
 
     def relate(self, features):
@@ -129,7 +143,7 @@ class SceneCaptioner(Captioner):
         have no other.
         """
         tokens = batch["tokens"]  # (B, T + 1), and no more rows than pictures
-        pixels = to_pixels(batch["images"]).to(self.device)  # (B, 3, H, W)
+        pixels = self.pixels_of(batch["images"])  # (B, 3, H, W)
         if self.training:
             pixels = restyle(pixels)
         features = self.convolutions(pixels)  # (B, N, D)

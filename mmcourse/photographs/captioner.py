@@ -87,5 +87,7 @@ class PhotographCaptioner(Captioner):
         features = inputs.to(self.device)
         if inputs.dim() == 4:
             pretrained = self.pretrained.to(self.device)
-            features = pretrained(features)  # (B, N, C)
+            kind = next(pretrained.parameters()).dtype
+            features = pretrained(features.to(kind))  # (B, N, C)
+        features = features.to(self.dtype)
         return self.encoder(self.projector(features) + self.grid_positions)

@@ -649,10 +649,10 @@ glue("vision_gap", max(gaps), display=False)
 # %% [markdown]
 # The largest difference is {glue:text}`vision_gap:.0e`, no more than rounding: numbers of 32 bits have about seven digits.
 #
-# ### Three errors in circulation
+# ### Three errors that stop the code
 #
-# One of the articles that this course started from joins a text encoder and an image encoder from `transformers`. Its code cannot
-# run, for three reasons that you can meet elsewhere too. First, the class that it imports is not there: `VisionTransformer` is the name in other
+# Who joins a text encoder and an image encoder from `transformers` can easily make three errors, and each of them stops the
+# program. First, a class that is not there: `VisionTransformer` is the name in other
 # libraries, and in ours.
 
 # %% tags=["nbval-check-output"]

@@ -170,7 +170,7 @@ for name, (score, precision) in foil_scores.items():
 #
 # ### Two other products that look alike
 #
-# Accounts of multimodal models also write other products. The first has one factor for each input, and the output
+# Two other products are easily taken for this one. The first has one factor for each input, and the output
 # belonging to it depends on that input alone. A sentence does not come apart like this. Take pictures of dogs, from
 # which we cannot tell whether the caption will say "one dog" or "two dogs"; each is right half of the time.
 
@@ -1266,7 +1266,7 @@ glue("captioning_false_alarm", float(warned[right].mean()), display=False)
 #
 # ### Labels that are not shifted
 #
-# One sees training code that gives the same ids as input and as labels, without a shift. Then each place is asked for the very word
+# Suppose that the code gives the same ids as input and as labels, without a shift. Then each place is asked for the very word
 # that went in. We train the tiny model of the blind baseline this way, with eyes, for 100 steps.
 
 # %%
@@ -1298,7 +1298,7 @@ glue("captioning_copier_precision", evaluate(copier)["precision"], display=False
 #
 # ### One sentence teaches nothing
 #
-# Another example in circulation trains on a single sentence. The loss (here with both of its terms) falls as well.
+# Now train on a single sentence. The loss (here with both of its terms) falls as well.
 
 # %%
 torch.manual_seed(0)

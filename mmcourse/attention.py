@@ -23,7 +23,9 @@ def scaled_dot_product_attention(
     ``(..., T, d_v)``; with ``return_weights`` also the weights ``(..., T, S)``. A row that may
     look nowhere gets zeros, never NaN, not even backwards.
     """
-    scores = query / math.sqrt(query.shape[-1]) @ key.transpose(-2, -1)  # (..., T, S)
+    wide = torch.promote_types(query.dtype, torch.float32)  # float16 ends at 65,504; scores do not
+    scaled = query.to(wide) / math.sqrt(query.shape[-1])
+    scores = scaled @ key.to(wide).transpose(-2, -1)  # (..., T, S)
     mask = visible(mask, scores.shape, causal, scores.device)
     if mask is None:
         weights = scores.softmax(-1)
@@ -31,6 +33,7 @@ def scaled_dot_product_attention(
         hidden = torch.finfo(scores.dtype).min  # not -inf: the softmax of a row of -inf is NaN
         weights = scores.masked_fill(~mask, hidden).softmax(-1)
         weights = weights.masked_fill(~mask.any(-1, keepdim=True), 0.0)
+    weights = weights.to(value.dtype)
     output = weights @ value  # (..., T, d_v)
     return (output, weights) if return_weights else output
 

@@ -252,7 +252,8 @@ from mmcourse.attention import scaled_dot_product_attention
 show_source(scaled_dot_product_attention)
 
 # %% [markdown]
-# Without the mask, which comes below, three lines remain: scores, softmax, weighted mean. The leading dots in the
+# Without the mask, which comes below, three steps remain: scores, softmax, weighted mean. (`wide` matters only where
+# numbers have 16 bits: scores can be larger than such numbers can be, so they get 32.) The leading dots in the
 # shapes mean that any number of dimensions may come first, such as batch and heads. The plain lines and the module
 # agree:
 

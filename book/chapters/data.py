@@ -455,7 +455,7 @@ for kind in KINDS:
 # The text of a gloss decides its split, so equal texts are never in two. *Nearly* equal texts may be: many plants are *any plant of the genus* so and so. How often does a test gloss have the same words as one of `train`, in another order or in the same,
 # and how often does it share four fifths of its words with one?
 
-# %% tags=["nbval-check-output"]
+# %%
 def bag(gloss):
     return frozenset(gloss.text.lower().split())
 
@@ -480,6 +480,7 @@ def nearest(own):
     return best
 
 
+# %% tags=["nbval-check-output"]
 looked_at = stock["test"][:1000]
 shares = np.array([nearest(bag(gloss)) for gloss in looked_at])
 print(f"same words {np.mean(shares == 1):.1%}, four fifths of the words {np.mean(shares >= 0.8):.1%}, "

@@ -364,6 +364,12 @@ def test_other_dtypes(dtype, strategy):
     assert caption.attention.dtype == dtype and 0 <= caption.confidence <= 1
 
 
+def test_its_loss_in_double_precision(model):
+    batch = model.collate([TRAIN[index] for index in range(4)])
+    loss = tiny().double().loss(batch)
+    assert loss.dtype == torch.float64 and loss.item() == pytest.approx(model.loss(batch).item())
+
+
 def test_the_shipped_one_says_the_same_in_double_precision(shipped):
     pictures = list(images(8))
     twice = load("scenes").double().caption(pictures, "greedy")

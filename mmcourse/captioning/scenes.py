@@ -158,7 +158,7 @@ class SceneCaptioner(Captioner):
         An empty cell counts a tenth.
         """
         logits = self.noun_head(features)  # (B, N, 1 + nouns)
-        weights = torch.ones(logits.shape[-1], device=logits.device)
+        weights = torch.ones(logits.shape[-1], device=logits.device, dtype=self.dtype)
         weights[0] = EMPTY_CELL
         return F.cross_entropy(logits.flatten(0, 1), cells.flatten(), weights)
 

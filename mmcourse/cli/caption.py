@@ -16,12 +16,12 @@ from mmcourse.cli.arguments import (
 )
 from mmcourse.cli.messages import complain
 
-ABOUT = "say what is on pictures"
-EXAMPLES = """  mmcourse caption photo.png drawings/*.jpg
-  mmcourse caption photo.png --strategy sample --temperature 0.7 --top-p 0.9 --seed 1
-  mmcourse caption photo.png --show attention.png
-  cat photo.png | mmcourse caption - --json
-  mmcourse caption photo.png --model runs/small"""
+ABOUT = "say what is on drawn scenes, or photographs with a model trained on them"
+EXAMPLES = """  mmcourse caption scene.png drawings/*.jpg
+  mmcourse caption scene.png --strategy sample --temperature 0.7 --top-p 0.9 --seed 1
+  mmcourse caption scene.png --show attention.png
+  cat scene.png | mmcourse caption - --json
+  mmcourse caption photo.jpg --model runs/photographs"""
 STDIN = "-"
 
 

@@ -31,7 +31,7 @@ def test_what_the_readme_shows(tmp_path, monkeypatch, capsys):
 def test_help_is_quick_and_shows_examples():
     command = [sys.executable, "-X", "importtime", "-m", "mmcourse", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert result.returncode == 0 and "mmcourse caption photo.png" in result.stdout
+    assert result.returncode == 0 and "mmcourse caption scene.png" in result.stdout
     for heavy in ("torch", "numpy", "PIL", "accelerate", "matplotlib"):
         assert f" {heavy}\n" not in result.stderr, f"{heavy} is imported only to print the help"
 
@@ -46,6 +46,14 @@ def test_every_command_has_help_with_its_own_examples(command, capsys):
     examples = text.split("examples:\n")[1].splitlines()
     assert len(examples) >= 2
     assert all(f"mmcourse {command}" in line for line in examples)
+
+
+def test_the_help_promises_photographs_to_those_who_train_on_them(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["caption", "--help"])
+    assert "drawn scenes, or photographs with a model trained on them" in capsys.readouterr().out
+    for line in cli.COMMANDS["caption"].EXAMPLES.splitlines():
+        assert ("photo" in line) == ("--model" in line), line
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)

@@ -26,6 +26,7 @@ DATA = {
     "mmcourse.hub": "mmcourse/shipped",
     "mmcourse.recipes.gpt_studies": "mmcourse/recipes/measured",
     "mmcourse.recipes.fusion_studies": "mmcourse/recipes/measured",
+    "mmcourse.recipes.text_studies": "mmcourse/recipes/measured",
 }
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 

@@ -24,7 +24,7 @@
 #
 # **Goals**
 #
-# - read shapes, and foretell what broadcasting does
+# - read shapes, and predict what broadcasting does
 # - differentiate by hand, by a small difference and by autograd, and see that they agree
 # - compute a softmax, a cross-entropy and a gradient step on paper
 # - write a training loop, and report its score beside a baseline and with an interval
@@ -42,14 +42,14 @@
 #
 # Answer these five on a piece of paper. All right? Then begin with [chapter 1](01_attention.py).
 #
-# **1.** `x` has the shape (32, 10, 64) and `w` the shape (64). Which shapes have `x * w` and `(x * w).sum(-1)`?
+# **1.** `x` has the shape (32, 10, 64) and `w` the shape (64). What are the shapes of `x * w` and `(x * w).sum(-1)`?
 #
 # :::{dropdown} Answer 1
 # (32, 10, 64) and (32, 10). See *Tensors and shapes*.
 # :::
 #
 # **2.** The logits of an example are $(0, \log 3)$, and the first class is the true one. How large are its cross-entropy, in
-# nats, and the derivatives by the two logits?
+# nats, and its derivatives with respect to the two logits?
 #
 # :::{dropdown} Answer 2
 # The probabilities are ¼ and ¾, so the loss is $\log 4 \approx 1.39$ nats and the derivatives are $-\tfrac34$ and $\tfrac34$.
@@ -97,8 +97,11 @@ torch.set_num_threads(1)  # so small a network is not quicker with two
 # %% [markdown]
 # ## Animal, food or vehicle?
 #
-# [Our data](data.py) are drawings of things in six styles, each by one group of artists (`noto` and `blob` are of one house). Here are one animal, one food and one vehicle in four
+# [Our data](data.py) are drawings of things in six styles, each by one group of artists (`noto` and `blob` come from the same company). Here are one animal, one food and one vehicle in four
 # styles, and under each what our program gets: the mean red, green and blue in an 8 × 8 grid of squares, 192 numbers.
+#
+# The notebook of this page begins with the imports, which the page leaves out: `np` is NumPy, `plt` is Matplotlib, `nn` is `torch.nn`, and `F` is `torch.nn.functional`. What is not defined here, such as `drawing` and
+# `show_images`, comes from the course's package `mmcourse`.
 
 # %%
 KINDS = ("animal", "food", "vehicle")
@@ -153,12 +156,13 @@ print("row plus column", tuple((torch.zeros(5, 1) + torch.zeros(4)).shape))
 # are equal, or when one is 1 or missing, which is then repeated. So (5, 1) and (4) give (5, 4), a table of all pairs: what you
 # want, or a mistake that nobody reports.
 #
-# A product of matrices, `a @ b`, takes $(a, b)$ and $(b, c)$ to $(a, c)$: its number in row $i$ and column $j$ is the dot product of row
-# $i$ of the first and column $j$ of the second, the sum of their products place by place. Axes before these two count matrices, and broadcast. $a^\top$, the **transpose**, has rows and columns exchanged. Lengths often need rounding: $\lfloor 7/2 \rfloor = 3$ (down, the **floor**) and
-# $\lceil 7/2 \rceil = 4$ (up).
+# A product of matrices, `A @ B`, takes $(n, m)$ and $(m, p)$ to $(n, p)$: its number in row $i$ and column $j$ is the dot product of row
+# $i$ of the first and column $j$ of the second, the sum of their products place by place. Axes before these two count matrices, and broadcast. $A^\top$, the **transpose**, has rows and columns exchanged.
+#
+# (Later chapters round lengths: $\lfloor 7/2 \rfloor = 3$ is down, the **floor**, and $\lceil 7/2 \rceil = 4$ is up.)
 #
 # Pixels from 0 to 255 go into a network as numbers from -1 to 1, and the three colours, the **channels**, come before rows and columns. By hand, `x / 127.5 - 1`, and `movedim` for the
-# axes; for the drawings and scenes of this course, by this function:
+# axes; for the drawings and scenes of this course, by this function. (`assert_close` stops the program if two tensors differ by more than rounding.)
 
 # %% tags=["remove-input"]
 show_source(to_pixels)
@@ -186,7 +190,7 @@ print("equal", tuple(by_hand.shape))
 # (g \circ f)'(x) = g'(f(x))\; f'(x)
 # $$ (eq-before_attention-chain)
 #
-# Where a weight reaches the loss on several ways, their products are added.
+# Where a weight reaches the loss along several paths, their products are added.
 # The error is $f$ and the square is $g$; $e_i$ grows by $x_i$ for each unit of $w$, and by 1 for each of $b$. So $\partial \mathcal{L} / \partial w = \frac1n \sum 2 e_i x_i$ and
 # $\partial \mathcal{L} / \partial b = \frac1n \sum 2 e_i$. At $w = b = 0$ the errors are $-1, -3, -2$:
 #
@@ -198,6 +202,14 @@ print("equal", tuple(by_hand.shape))
 #
 # (Where $f$ takes and gives vectors, its derivative is a matrix, the **Jacobian**: row $i$, column $j$ holds $\partial f_i / \partial x_j$. In
 # {eq}`eq-before_attention-chain` the product is then one of matrices, in this order.)
+#
+# That is the first way, by hand. The second needs no rule: move one weight a little up and a little down, and divide,
+#
+# $$
+# \frac{\partial \mathcal{L}}{\partial w} \approx \frac{\mathcal{L}(w + h, b) - \mathcal{L}(w - h, b)}{2h},
+# $$
+#
+# here with $h = 10^{-5}$. The third leaves the chain rule to PyTorch. In the cell, `across` and `height` are the $x_i$ and $y_i$; `assert` stops the program if what follows it is not true.
 
 # %% tags=["nbval-check-output"]
 across = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)
@@ -223,7 +235,7 @@ for name, gradient in found.items():
 
 # %% [markdown]
 # **Autograd** records every operation on a tensor that `requires_grad`, except under `no_grad`; `detach` gives the numbers without their record. `backward` walks the record from the loss to the
-# weights, applies the chain rule at each operation, and *adds* what it finds to `grad`: **backpropagation** {cite}`rumelhart1986`. A small difference is only near the derivative, and asks for two losses a weight. One
+# weights, applies the chain rule at each operation, and *adds* what it finds to `grad`: **backpropagation** {cite}`rumelhart1986`. A small difference is only near the derivative, and needs the loss twice for each weight. One
 # `backward` gives all derivatives for a few times the work of one loss {cite}`baydin2018`, be it two weights or a billion.
 #
 # ## One step downhill
@@ -275,7 +287,7 @@ DescentExplorer(across, height)
 # $$
 #
 # With it, two numbers in the
-# middle suffice for $|x|$, which no linear layer gives: $W_1 = (1 \;\; {-1})$, $W_2 = \binom11$, no biases. On paper, $x = -3$ becomes
+# middle suffice for $|x|$, which no linear layer gives: $W_1 = (1 \;\; {-1})$, $W_2 = \begin{pmatrix} 1 \\ 1 \end{pmatrix}$, no biases. On paper, $x = -3$ becomes
 # $(-3, 3)$, then $(0, 3)$, then $3$.
 
 # %%
@@ -295,14 +307,14 @@ class Network(nn.Module):
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
 network, rows = Network(192, 64, 3), torch.randn(5, 192)
-hidden = (rows @ network.first.weight.T + network.first.bias).clamp_min(0)
+hidden = (rows @ network.first.weight.T + network.first.bias).clamp_min(0)  # relu
 by_hand = hidden @ network.last.weight.T + network.last.bias
 torch.testing.assert_close(network(rows), by_hand)
 parameters = sum(weights.numel() for weights in network.parameters())
 print(f"equal {tuple(by_hand.shape)}, {parameters:,} parameters")
 
 # %% [markdown]
-# Here `nn` is `torch.nn` and `F` is `torch.nn.functional`. An `nn.Module` knows its **parameters**, the numbers that training changes, those of its parts included. `nn.Linear` keeps the transpose of our $W$.
+# An `nn.Module` knows its **parameters**, the numbers that training changes, those of its parts included. `nn.Linear` keeps the transpose of our $W$.
 # Its first weights are random; `manual_seed`, with a **seed**, makes them the same in every run on one computer. (`randn` draws from the **normal distribution** with mean 0 and standard deviation 1, the *standard* one.)
 #
 # ## Softmax and cross-entropy
@@ -314,7 +326,7 @@ print(f"equal {tuple(by_hand.shape)}, {parameters:,} parameters")
 # p_k = \frac{e^{z_k}}{\sum_{j=1}^{K} e^{z_j}}, \qquad \mathcal{L} = -\log p_y
 # $$ (eq-before_attention-softmax)
 #
-# Over a batch we take the mean. With the natural logarithm its unit is the **nat**. Who gives all $K$ classes the same pays $\log K$. On paper: the logits $(0, \log 2, 0)$ have the exponentials $1, 2, 1$, the probabilities are
+# Over a batch we take the mean. With the natural logarithm its unit is the **nat**. A model that gives all $K$ classes the same probability has the loss $\log K$. On paper: the logits $(0, \log 2, 0)$ have the exponentials $1, 2, 1$, the probabilities are
 # $(\frac14, \frac12, \frac14)$, and if the second class is true the loss is $\log 2 \approx 0.69$ nats.
 #
 # A large $z$ overflows: in 32 bits $e^{89}$ is already infinite. But adding one number $c$ to all logits changes no probability, since $e^c$ cancels, so we subtract the largest, $m$:
@@ -336,7 +348,7 @@ def cross_entropy(logits, labels):
     """Mean over a batch: logits (B, K), true classes (B,)."""
     shifted = logits - logits.max(-1, keepdim=True).values  # (B, K)
     log_p = shifted - shifted.exp().sum(-1, keepdim=True).log()  # (B, K)
-    return -log_p[torch.arange(len(labels)), labels].mean()
+    return -log_p[torch.arange(len(labels)), labels].mean()  # of each row the true class
 
 
 # %% tags=["nbval-check-output"]
@@ -358,7 +370,7 @@ print("loss and derivative equal PyTorch's on three shapes")
 # ### A step on paper
 #
 # One input $x = (2, 1)$, a linear layer with $W = 0$ and no bias, two classes, the first is true. The logits are $(0, 0)$, the probabilities
-# $(\frac12, \frac12)$, the loss $\log 2 = 0.693$, and by {eq}`eq-before_attention-logits` the derivative by the logits is $(-\frac12, \frac12)$. Since $z = x W$, the weight $W_{jk}$ reaches only $z_k$, multiplied by $x_j$. So the chain rule gives
+# $(\frac12, \frac12)$, the loss $\log 2 = 0.693$, and by {eq}`eq-before_attention-logits` the derivative with respect to the logits is $(-\frac12, \frac12)$. Since $z = x W$, the weight $W_{jk}$ reaches only $z_k$, multiplied by $x_j$. So the chain rule gives
 #
 # $$
 # \frac{\partial \mathcal{L}}{\partial W} = x^\top \left(-\tfrac12 \;\; \tfrac12\right) = \begin{pmatrix} -1 & 1 \\ -\tfrac12 & \tfrac12 \end{pmatrix}.
@@ -424,7 +436,7 @@ def train(data, seed, make=lambda: Network(192, 64, 3), rate=1e-2, steps=600, cl
 # ## On real drawings
 #
 # Two thirds of the things, in five styles, are the **training set**. The other third, by the same
-# artists, is the **validation set**: on it we choose settings. The drawings in the sixth style, by a house of its own, are the **test set**: nothing below is chosen on it.
+# artists, is the **validation set**: on it we choose settings. The drawings in the sixth style, by artists of another project, are the **test set**: nothing below is chosen on it.
 
 # %% tags=["hide-input"]
 def load(names, styles):
@@ -449,7 +461,7 @@ def right(model, data):
     return (model(x).argmax(-1) == y).double().numpy()
 
 
-seeds, trained = range(3), {}
+seeds, trained, tuned = range(3), {}, {}
 models = {"network": lambda: Network(192, 64, 3), "linear": lambda: nn.Linear(192, 3)}
 for name, make in models.items():
     scores = {}
@@ -458,12 +470,19 @@ for name, make in models.items():
         scores[rate] = np.mean([right(run, validation) for run in runs])
         if scores[rate] == max(scores.values()):
             trained[name], best = runs, rate
+    tuned[name] = scores
     print(f"{name:8}", {rate: f"{score:.1%}" for rate, score in scores.items()}, "best", best)
 
-# %% [markdown]
-# Both models chose among the same three rates. Does what they learn carry over? {numref}`fig-before_attention-curves` trains the network for longer and longer.
+# %% tags=["remove-cell"]
+for scores in tuned.values():
+    assert max(scores, key=scores.get) == 1e-2  # what the text says
+lost = {name: max(scores.values()) - scores[1e-1] for name, scores in tuned.items()}
+assert lost["network"] > lost["linear"] > 0
 
-# %% mystnb={"figure": {"caption": "Cross-entropy of the network on the drawings that it trained on and on the validation set, by the number of steps, both axes logarithmic. Grey: the loss of who gives all kinds the same.", "name": "fig-before_attention-curves"}, "image": {"alt": "Two curves over the number of steps. The training loss falls all the way, below one hundredth. The validation loss falls at first and then rises."}} tags=["hide-input"]
+# %% [markdown]
+# The numbers are shares of right answers on the validation set, the mean of three seeds. Both models chose among the same three rates. The middle one is best for both, and the largest costs the network more than the linear layer. Does what they learn carry over? {numref}`fig-before_attention-curves` trains the network for longer and longer.
+
+# %% mystnb={"figure": {"caption": "Cross-entropy of the network on the drawings that it trained on and on the validation set, by the number of steps, both axes logarithmic. Grey: the loss when all kinds get the same probability.", "name": "fig-before_attention-curves"}, "image": {"alt": "Two curves over the number of steps. The training loss falls all the way, below one hundredth. The validation loss falls at first and then rises."}} tags=["hide-input"]
 lengths, losses = [3, 10, 30, 100, 300, 1000], {"training": [], "validation": []}
 for length in lengths:
     model = train(training, 0, steps=length)
@@ -494,7 +513,7 @@ glue("before_last_train", losses["training"][-1], display=False)
 #
 # ### How sure are we?
 #
-# A score from $n$ drawings would be another with other drawings. Its **standard error**, how far it typically lies from the mean over many such samples, is
+# With other drawings the score would be different. Its **standard error**, how far a score from $n$ drawings typically lies from the mean over many such samples, is
 #
 # $$
 # \mathrm{SE} = \frac{s}{\sqrt n}, \qquad \text{for a share } p \text{ of right answers:}\quad \sqrt{\frac{p\,(1 - p)}{n}},
@@ -517,7 +536,7 @@ print(f"80 of 100: 95 % between {interval.low:.0%} and {interval.high:.0%}")
 x, y = training
 frequent = y.bincount().argmax()
 guesses = {"frequent": lambda rows: frequent.expand(len(rows)),
-           "nearest": lambda rows: y[torch.cdist(rows, x).argmin(1)]}
+           "nearest": lambda rows: y[torch.cdist(rows, x).argmin(1)]}  # distances of all pairs
 hits = {}
 for group, (rows, truth) in tests.items():
     for name, guess in guesses.items():
@@ -548,9 +567,9 @@ glue("before_tested", len(hits["network", "all"]), display=False)
 glue("before_new", len(hits["network", "new things"]), display=False)
 
 # %% [markdown]
-# Right answers for artists who took no part in the training: {glue:text}`before_tested:d` drawings of as many things, of which {glue:text}`before_new:d` show things whose name no training drawing has. (The validation set has them, by others; and some have kin in the training: *train* has *bullet train*.) Intervals are over the drawings of *these* artists: how other artists would differ, one group cannot say. Trained rows are the mean of the seeds 0, 1, 2.
+# Right answers for artists who took no part in the training: {glue:text}`before_tested:d` drawings, one for each of {glue:text}`before_tested:d` things, of which {glue:text}`before_new:d` show things whose name no training drawing has. (The validation set has them, by others; and some have kin in the training: *train* has *bullet train*.) Intervals are over the drawings of *these* artists: how other artists would differ, one group cannot say. Trained rows are the mean of the seeds 0, 1, 2.
 #
-# | | known things | new things | all | 95 % | seeds |
+# | | known things | new things | all | 95 % interval of *all* | lowest to highest seed |
 # |---|---|---|---|---|---|
 # | most frequent kind | {glue:text}`before_frequent_known:.0%` | {glue:text}`before_frequent_new:.0%` | {glue:text}`before_frequent_all:.0%` | {glue:text}`before_frequent_all_interval` | |
 # | nearest training drawing | {glue:text}`before_nearest_known:.0%` | {glue:text}`before_nearest_new:.0%` | {glue:text}`before_nearest_all:.0%` | {glue:text}`before_nearest_all_interval` | |
@@ -558,7 +577,7 @@ glue("before_new", len(hits["network", "new things"]), display=False)
 # | network | {glue:text}`before_network_known:.0%` | {glue:text}`before_network_new:.0%` | {glue:text}`before_network_all:.0%` | {glue:text}`before_network_all_interval` | {glue:text}`before_network_seeds` |
 #
 # The network beats the most frequent kind. The interval of their difference, on the same drawings, is {glue:text}`before_gap_frequent`. More than that these drawings do not say:
-# network less linear layer is {glue:text}`before_gap_linear`, network less nearest drawing {glue:text}`before_gap_nearest`, and both intervals hold 0. By this score, what {glue:text}`before_parameters:,` numbers have learned cannot be told
+# network less linear layer is {glue:text}`before_gap_linear`, network less nearest drawing {glue:text}`before_gap_nearest`, and both intervals contain 0, so either of the two could be the better one. By this score, what {glue:text}`before_parameters:,` numbers have learned cannot be told
 # apart from looking up the nearest of {glue:text}`before_trained:d` drawings. A score without its baseline would have hidden that. [Chapter 5](05_vision.py) looks for a better way to see.
 #
 # ## Words are rows of a table
@@ -588,7 +607,7 @@ print("rows with a gradient:", table.weight.grad.any(-1).tolist())
 #
 # The loop is still this one. What practitioners of 2026 put into it has changed:
 #
-# - **The optimiser.** AdamW {cite}`loshchilov2019` decays the weights apart from the gradient; chapter 12 uses it. Muon makes the step of a matrix nearly orthogonal, equally long in all directions; {cite:t}`liu2025` train large language models with it and report about half of AdamW's computation, with weights and data balanced to need the least.
+# - **The optimiser.** AdamW {cite}`loshchilov2019` decays the weights apart from the gradient; chapter 12 uses it. Muon makes the step of a matrix nearly orthogonal, equally long in all directions; {cite:t}`liu2025` train large language models with it and report about half of AdamW's computation, when the size of the model and the amount of data are chosen so that the computation is smallest.
 # - **The nonlinearity.** Many Transformers have a GELU in place of the ReLU ([chapter 2](02_transformer.py)), or the product, place by place, of two linear layers with a nonlinearity on one.
 # - **The first layer.** In ours each weight belongs to one place, so a thing that has moved meets other weights. [Chapter 5](05_vision.py) shares weights over places.
 # - **The start.** Where trained weights exist one mostly starts from them, as [chapter 16](16_photographs.py) does.
@@ -681,7 +700,7 @@ print(((predicted - wanted) ** 2).mean().item())
 # ```{exercise-start} How small is a small difference?
 # :label: ex-before_attention-difference
 # ```
-# *Easy, 10 minutes.* Take $f(z) = e^z$ at $z = 1$, whose derivative is $e$. Compute $(f(z + h) - f(z)) / h$ for $h = 10^{-1}, 10^{-2}, \dots, 10^{-7}$ in 32-bit numbers. How does the error go, and why?
+# *Easy, 10 minutes.* Take $f(z) = e^z$ at $z = 1$, whose derivative is $e$. Compute $(f(z + h) - f(z)) / h$ for $h = 10^{-1}, 10^{-2}, \dots, 10^{-7}$ in 32-bit numbers (PyTorch's default, which keep about seven digits). How does the error go, and why?
 # ```{exercise-end}
 # ```
 
@@ -690,8 +709,8 @@ print(((predicted - wanted) ** 2).mean().item())
 # :label: so-before_attention-difference
 # :class: dropdown
 # ````
-# At first it falls like $h$, because the curve bends less over a shorter step. Then it grows: the two values agree in almost all of their seven digits, and their difference is what rounding left of them ($z + h$ is rounded too). This is why the check
-# in the text uses 64 bits, and a step to both sides: there the bends cancel, and the error falls like $h^2$.
+# At first it falls like $h$, because over a shorter step the curve is closer to a straight line. Then it grows: the two values agree in almost all of their seven digits, and their difference is what rounding left of them ($z + h$ is rounded too). This is why the check
+# in the text uses 64 bits, and a step to both sides: there the errors of the two sides cancel to first order, and what is left falls like $h^2$.
 
 # %%
 z = torch.tensor(1.0)
@@ -716,7 +735,7 @@ for power in range(1, 8):
 # :label: so-before_attention-softmax
 # :class: dropdown
 # ````
-# By the chain rule the derivative of $\log s$ by $z_k$ is $\frac1s \frac{\partial s}{\partial z_k}$ with $s = \sum_j e^{z_j}$, which is $e^{z_k} / s = p_k$. The derivative of $-z_y$ is $-1$ for $k = y$ and 0 otherwise. The components sum to
+# By the chain rule the derivative of $\log s$ with respect to $z_k$ is $\frac1s \frac{\partial s}{\partial z_k}$ with $s = \sum_j e^{z_j}$, which is $e^{z_k} / s = p_k$. The derivative of $-z_y$ is $-1$ for $k = y$ and 0 otherwise. The components sum to
 # $1 - 1 = 0$: such a step leaves the sum of the logits as it is. It lifts the true one by as much as it lowers the others together.
 
 # %% tags=["nbval-check-output"]
@@ -757,7 +776,7 @@ print(f"steepest {steepest:.2f}, flattest {flattest:.2f}, limit {2 / steepest:.2
 # ```{exercise-start} What a line cannot do
 # :label: ex-before_attention-xor
 # ```
-# *Medium, 20 minutes.* Four inputs, $(0,0), (0,1), (1,0), (1,1)$, are of class 1 when their two numbers differ, else of class 0. Show on paper that a linear layer whose logits give each of the four its right class cannot exist. Then train `nn.Linear(2, 2)` and `Network(2, 16, 2)` on the four, with Adam, and compare the losses.
+# *Medium, 20 minutes.* Four inputs, $(0,0), (0,1), (1,0), (1,1)$, are of class 1 when their two numbers differ, else of class 0. Show on paper that a linear layer whose logits give each of the four its right class cannot exist. Then train `nn.Linear(2, 2)` and `Network(2, 16, 2)` on the four, with Adam, and compare the losses. Where does the first one stop, and why?
 # ```{exercise-end}
 # ```
 
@@ -864,7 +883,7 @@ for name, make in {"linear": lambda: nn.Linear(2, 2), "network": lambda: Network
 #
 # - A shape says what a tensor means. Broadcasting fits shapes from the last axis, also where you did not mean it.
 # - A gradient is the chain rule, from the loss back to the weights. By hand and by autograd it is the same number, and a small difference comes near it.
-# - Cross-entropy is minus the log-probability of the truth; its derivative by the logits is what was said minus what is true.
+# - Cross-entropy is minus the log-probability of the truth; its derivative with respect to the logits is what was said minus what is true.
 # - A training loop is four lines: loss, clear, backward, step. The learning rate is the first thing to try when it fails.
 # - A score counts on data that nothing was trained or chosen on, beside a cheap baseline and with an interval.
 #

@@ -1,4 +1,4 @@
-"""The masked language model ``text``: glosses and captions of scenes, 25 minutes of one core.
+"""The masked language model ``text``: glosses and captions of scenes, 23 minutes of one core.
 
 ``python -m mmcourse.recipes.text FOLDER`` trains it: the tokenizer first, then the model.
 ``FOLDER/half`` then holds what :func:`mmcourse.hub.load` and ``BPETokenizer.load`` read, the

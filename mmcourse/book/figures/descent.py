@@ -10,7 +10,7 @@ from traitlets import List
 from mmcourse.book.figures import Figure, numbers, script
 from mmcourse.book.plotting import INK, ORANGE
 
-SHARES = (0.05, 0.6, 1.05)  # rates of the still picture, as shares of the largest that converges
+SHARES = (0.05, 0.9, 1.03)  # rates of the still picture, as shares of the largest that converges
 RINGS = (
     0.04,
     0.16,

@@ -38,7 +38,6 @@
 
 # %% tags=["remove-cell"]
 import math
-import random
 from collections import Counter
 from itertools import pairwise
 
@@ -632,13 +631,24 @@ settings, right, means = {}, {}, {}
 for row in found["rows"]:
     key = row["labels"], row["arm"]
     settings[key] = row["setting"]
-    right[key] = np.array([[int(one) for one in answers] for answers in row["right"]])  # (draws, glosses)
+    # (draws, glosses), 1 where an answer is right
+    right[key] = np.array([[int(one) for one in answers] for answers in row["right"]])
     means[key] = right[key].mean(1)  # a number for each draw
+
+# %%
+print("labels  arm          chosen              right on validation glosses")
+for row in found["rows"]:
     tried = row["tried"]
-    if "rate" in settings[key]:
-        tried = tried[str(settings[key]["rate"])]
-    said = ", ".join(f"{name}: {score:.3f}" for name, score in tried.items())
-    print(f"{key[0]:5} {key[1]:12} {settings[key]}\n{'':19}validation, {'steps' if key[1] != 'bag' else 'C'} {said}")
+    if row["arm"] == "bag":
+        chosen = f"C {row['setting']['C']:g}"
+    else:
+        chosen = "rate {rate}, {steps} steps".format(**row["setting"])
+        tried = tried[str(row["setting"]["rate"])]  # after so many steps
+    said = ", ".join(f"{float(name):g}: {score:.2f}" for name, score in tried.items())
+    print(f"{row['labels']:6}  {row['arm']:12} {chosen:22} {said}")
+
+# %% [markdown]
+# @@SETTINGS@@
 
 # %%
 judged, judged_rows, truth = studies.asked_of("test")
@@ -661,7 +671,7 @@ assert abs(again.mean() - stored.mean()) < 0.03
 
 # %% [markdown]
 # Now the question. Each draw gives a difference between two arms on the same glosses. Two things vary: the labels that were drawn, and the glosses that were asked. For $n$ draws whose differences have the mean $\bar d$ and the standard deviation $s$, the 95 % interval is
-# $\bar d \pm t\, s / \sqrt n$. With many draws $t$ is about 2. With three it is 4.30, since three numbers say little about $s$: this is **Student's t**. (`ddof=1` divides by $n - 1$ in place of $n$ in the variance, because the mean came from the same numbers. A bootstrap of three numbers would
+# $\bar d \pm t_{n-1}\, s / \sqrt n$. The number $t_{n-1}$ is about 2 with many draws. With three it is 4.30, since three numbers say little about $s$: this is **Student's t**. (`ddof=1` divides by $n - 1$ in place of $n$ in the variance, because the mean came from the same numbers. A bootstrap of three numbers would
 # give an interval that is too narrow.) How much other glosses would change the mean over the draws, the bootstrap of chapter 0 says. The two half widths are added as variances are, by their squares.
 
 # %%
@@ -683,7 +693,8 @@ gains = {}
 for count in COUNTS:
     for other in ("untrained", "LSTM", "bag"):
         gains[count, other] = gain(right[count, "pre-trained"], right[count, other])
-        print("{:5} labels, pre-trained less {:13} {:+.3f} ± {:.3f}".format(count, NAMES[other], *gains[count, other]))
+        value, half = gains[count, other]
+        print(f"{count:5} labels, pre-trained less {NAMES[other]:13} {value:+.3f} ± {half:.3f}")
 
 # %% mystnb={"figure": {"caption": "Accuracy on test glosses against the number of labels. A dot is one draw of labels; the line joins the means. Grey, dotted: always the most frequent kind.", "name": "fig-text-labels"}, "image": {"alt": "Four rising lines of accuracy at 10, 100 and 1000 labels, for pre-trained, bag of words, LSTM and untrained, and a dotted level line, near which most of them begin."}} tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(5.6, 3.2))
@@ -697,7 +708,7 @@ axes.set_xticks(COUNTS, COUNTS)
 axes.minorticks_off()
 axes.legend();
 
-@@RESULTS@@
+# @@RESULTS@@
 
 # %% [markdown]
 # ## A vector for a sentence
@@ -764,6 +775,8 @@ if folder:
 # how long the *other* texts in its batch are. The same mistake is possible with attention: no mask. One gloss, alone and beside longer ones:
 
 # %%
+from mmcourse.text import pad
+
 torch.manual_seed(0)
 embedding = nn.Embedding(len(tokenizer), 128)
 lstm = nn.LSTM(128, 128, batch_first=True)
@@ -796,7 +809,35 @@ assert change["LSTM, last of the text"] < 1e-5 and change["attention, with mask"
 # With the padding read, the vector changes by {glue:text}`text_pad_lstm:.0%` (the LSTM, with random weights) and {glue:text}`text_pad_attention:.0%` (attention, with the shipped ones) of its own length; the two numbers are not to be compared. A test shows such a leak at once: *a batch of
 # different lengths equals one by one*.
 #
-# @@LOSS@@
+# ### A loss that looks too good
+#
+# In {eq}`eq-text-mlm` only the hidden places count. Let all count, and most of the task is to copy what is plainly there:
+
+# %% tags=["remove-input"]
+show_source(studies.loss_over_all)
+
+# %% [markdown]
+# We compare both losses, each at the best of three rates, from the same first weights and with the same holes. (Stored; `python -m mmcourse.recipes.text_studies holes`.)
+
+# %%
+compared = studies.read("holes")
+ended = {}
+print(f"{compared['rows'][0]['steps']} steps, three seeds; nats on held-out captions")
+for name, label in {"holes": "loss over the holes", "all": "loss over all tokens"}.items():
+    rows = [row for row in compared["rows"] if row["loss over"] == name]
+    ended[name] = np.array([[row["own loss"], row["masked loss"]] for row in rows])  # (seeds, 2)
+    own, inside = ended[name].mean(0)
+    print(f"{label:21} its own loss {own:.2f}, in the holes {inside:.2f}, rate {rows[0]['rate']}")
+apart = ended["all"][:, 1] - ended["holes"][:, 1]  # both judged in the holes, a number for each seed
+half = student.ppf(0.975, len(apart) - 1) * apart.std(ddof=1) / math.sqrt(len(apart))
+print(f"in the holes, all tokens less holes: {apart.mean():+.2f} ± {half:.2f}")
+
+# %% tags=["remove-cell"]
+@@HOLESGLUE@@
+
+# %% [markdown]
+# @@HOLESTEXT@@
+#
 # ### The tokenizer of another model
 #
 # Ids are only numbers. Give the shipped model the ids of the tokenizer that we trained above on the validation glosses. It has 2,000 tokens and the model's has 3,000, so all ids are in range, and nothing complains.
@@ -999,6 +1040,7 @@ def features(encoder, rows):
     return torch.cat(parts).numpy()
 
 
+# %%
 frozen = {"pre-trained": shipped.encoder, "untrained": studies.fresh("untrained", 0).encoder}
 probed = {}
 for arm, encoder in frozen.items():
@@ -1007,12 +1049,16 @@ for arm, encoder in frozen.items():
         scores_of = []
         for seed in range(3):
             rows, kinds = studies.rows_of(studies.draw(count, seed))
-            probe = LogisticRegression(C=1.0, max_iter=3000).fit(features(encoder, rows), kinds.numpy())
+            probe = LogisticRegression(C=1.0, max_iter=3000)
+            probe.fit(features(encoder, rows), kinds.numpy())
             scores_of.append(probe.score(asked, truth.numpy()))
         probed[count, arm] = np.mean(scores_of), np.std(scores_of, ddof=1)
+
+# %%
+print("labels  frozen, pre-trained  frozen, untrained  fine-tuned")
 for count in COUNTS:
-    print(f"{count:5} labels:", *(f"frozen {arm} {probed[count, arm][0]:.3f} ± {probed[count, arm][1]:.3f}," for arm in frozen),
-          f"fine-tuned {means[count, 'pre-trained'][:3].mean():.3f}")
+    cells = ["{:.3f} ± {:.3f}".format(*probed[count, arm]) for arm in frozen]
+    print(f"{count:6}  {cells[0]:>19}  {cells[1]:>17}  {means[count, 'pre-trained'][:3].mean():10.3f}")
 
 # %% tags=["remove-cell"]
 added = {count: means[count, "pre-trained"][:3].mean() - probed[count, "pre-trained"][0] for count in COUNTS}

@@ -162,7 +162,7 @@ print("row plus column", tuple((torch.zeros(5, 1) + torch.zeros(4)).shape))
 # (Later chapters round lengths: $\lfloor 7/2 \rfloor = 3$ is down, the **floor**, and $\lceil 7/2 \rceil = 4$ is up.)
 #
 # Pixels from 0 to 255 go into a network as numbers from -1 to 1, and the three colours, the **channels**, come before rows and columns. By hand, `x / 127.5 - 1`, and `movedim` for the
-# axes; for the drawings and scenes of this course, by this function. (`assert_close` stops the program if two tensors differ by more than rounding.)
+# axes. (Below, `assert_close` stops the program if two tensors differ by more than rounding.) For the drawings and scenes of this course, by this function:
 
 # %% tags=["remove-input"]
 show_source(to_pixels)

@@ -76,7 +76,7 @@ for split in ("train", "val", "test"):
 glue("text_majority", max(Counter(gloss.kind for gloss in test).values()) / len(test), display=False)
 
 # %% [markdown]
-# For most you name the kind at once, because you have read much else. A program that saw ten such lines with their kinds has not. Suppose labels are dear: a person must write
+# (An *object* is here a natural thing, such as a river; a *phenomenon* is something like wind, a *substance* something like salt.) For most you name the kind at once, because you have read much else. A program that saw ten such lines with their kinds has not. Suppose labels are dear: a person must write
 # each. Text without labels is cheap: here lie {glue:text}`text_train:,d` lines of it. **Can an encoder learn from the text alone something that makes ten, a hundred or a thousand labels
 # count for more?** First the text must become numbers.
 #
@@ -314,7 +314,7 @@ assert not any(0 in words.encode(pair[0]) for pair in held)  # no caption has an
 # |---|---|---|
 # | $y_t$ | the id of token $t$ | a number below $V$ |
 # | $E$ | the embeddings, learnt | $V \times D$ |
-# | $P$ | the positions, learnt | as many as the context has tokens, times $D$ |
+# | $P$ | the positions, learnt; the **context** $T_{\max}$ is the longest text that the model can read | $T_{\max} \times D$ |
 # | $X$, $H$ | what the first layer reads; what the last one gives | $T \times D$ |
 #
 # By hand: $E = \begin{pmatrix} 1 & 0 \\ 0 & 2 \\ 3 & 3 \end{pmatrix}$, $P = \begin{pmatrix} 0 & 0 \\ 1 & 1 \end{pmatrix}$, tokens $(2, 0)$. Then $X = \begin{pmatrix} 3 & 3 \\ 2 & 1 \end{pmatrix}$. Taking a row of

@@ -244,7 +244,7 @@ for name, measure in (("characters", len), ("bytes", lambda text: len(text.encod
                       ("tokens, English only", lambda text: len(only.encode(text))),
                       ("tokens, both", lambda text: len(both.encode(text)))):
     lengths = np.array([[measure(text) for text in pair] for pair in held])  # (200, 2)
-    table[name] = lengths.mean(0)
+    table[name] = lengths.mean(0).tolist()
     half = 1.96 * lengths.std(0, ddof=1) / len(held) ** 0.5  # of the 95 % interval
     print(f"{name:22} {table[name][0]:5.1f} ± {half[0]:.1f}  {table[name][1]:5.1f} ± {half[1]:.1f}")
 
@@ -739,7 +739,7 @@ for (count, other), found_gain in gains.items():
     glue(f"text_gain_{count}_{other}", verdict(*found_gain), display=False)
 always = (truth == truth.mode().values).double().numpy()[None]  # (1, glosses)
 glue("text_gain_10_majority", verdict(*gain(right[10, "pre-trained"], always)), display=False)
-glue("text_clear", sum(value > half for value, half in gains.values()), display=False)
+glue("text_clear", sum(bool(value > half) for value, half in gains.values()), display=False)
 glue("text_comparisons", len(gains), display=False)
 for (count, arm), values in means.items():
     glue(f"text_mean_{count}_{arm}", float(values.mean()), display=False)

@@ -620,7 +620,7 @@ show_source(studies.fine_tune)
 # All arms together take longer than a page may, so this was run once (`python -m mmcourse.recipes.text_studies labels`), and we read what it found. Each arm got its own settings for each number of labels:
 #
 # - **What was tried:** three learning rates for half of the steps; the best one went on to the end; then the best of three numbers of steps was taken. For the bag, five values of `C`. AdamW's decay, 0.01, was not tuned.
-# - **On what:** {glue:text}`text_val_asked:d` glosses of `val`, with draws of labels that are not reported: three of 10 labels, two of 100, one of 1,000. These are few, so a choice can be unlucky.
+# - **On what:** {glue:text}`text_val_asked:d` glosses of `val`, with draws of labels that are not reported: {glue:text}`text_trials_10:d` of 10 labels, {glue:text}`text_trials_100:d` of 100, {glue:text}`text_trials_1000:d` of 1,000. These are few, so a choice can be unlucky.
 # - **What is reported:** {glue:text}`text_test_asked:d` glosses of `test`, which no trial looked at, with {glue:text}`text_draws_10:d` draws of 10 labels, {glue:text}`text_draws_100:d` of 100 and {glue:text}`text_draws_1000:d` of 1,000. A draw is the same for all arms.
 
 # %%
@@ -745,6 +745,7 @@ for (count, arm), values in means.items():
     glue(f"text_mean_{count}_{arm}", float(values.mean()), display=False)
 for count, plan in studies.PLANS.items():
     glue(f"text_draws_{count}", plan["draws"], display=False)
+    glue(f"text_trials_{count}", plan["trials"], display=False)
 glue("text_val_asked", len(studies.asked_of("val")[0]), display=False)
 glue("text_test_asked", len(judged), display=False)
 glue("text_judged_majority", majority, display=False)
@@ -768,7 +769,7 @@ assert 0 < gains[1000, "bag"][0] - gains[1000, "bag"][1] < 0.01
 #
 # These are {glue:text}`text_comparisons:d` comparisons. If no arm were better than another, about one interval in forty would still lie wholly above zero; here {glue:text}`text_clear:d` of {glue:text}`text_comparisons:d` do. Read each row from left to right, and do not pick the best cell. Four things to keep apart:
 #
-# - *Pre-trained* against *untrained* has the same network, labels and trials, and each has the rate and the steps that suit it. So the difference is that of the first weights. It depends on how long one trains: with 1,000 labels, the two are {glue:text}`text_early:.2f` apart on the validation glosses when all rates stop after 100
+# - *Pre-trained* against *untrained* has the same network, labels and trials, and each has the rate and the steps that suit it. So the difference is that of the first weights. It depends on how long one trains: with 1,000 labels (one draw), the two are {glue:text}`text_early:.2f` apart on the validation glosses when all rates stop after 100
 #   steps, and {glue:text}`text_late:.2f` when each has its own choice of up to {glue:text}`text_most_steps:d`. Early on, pre-training saves steps as well as labels.
 # - The shipped weights come from *one* pre-training with one seed. How another one would do is not in the intervals.
 # - The unlabelled text is of the same dictionary as the task. An encoder that had read something else would have to be measured again.
@@ -871,7 +872,7 @@ glue("text_pad_attention", change["attention, no mask"], display=False)
 assert change["LSTM, last of the text"] < 1e-5 and change["attention, with mask"] < 1e-5
 
 # %% [markdown]
-# With the padding read, the vector changes by {glue:text}`text_pad_lstm:.0%` (the LSTM, with random weights) and {glue:text}`text_pad_attention:.0%` (attention, with the shipped ones) of its own length; the two numbers are not to be compared. A test shows such a leak at once: *a batch of
+# With the padding read, the vector changes by {glue:text}`text_pad_lstm:.0%` (the LSTM, with random weights) and {glue:text}`text_pad_attention:.0%` (attention, with the shipped ones) of its own length; more than 100 % means that it points elsewhere. (The two numbers are not to be compared.) A test shows such a leak at once: *a batch of
 # different lengths equals one by one*.
 #
 # ### A loss that looks too good

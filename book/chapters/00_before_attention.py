@@ -262,7 +262,7 @@ assert abs(line_loss(weights) - 1.4) < 1e-9
 # 2. Start again at 0.38: each step crosses the valley, and still comes down.
 # 3. Start again at 0.43, a little more. Now each step ends higher than it began.
 
-# %% mystnb={"figure": {"caption": "Gradient descent on the loss of the line. Left the loss over both weights, right the line among its points.", "name": "fig-before_attention-descent"}, "image": {"alt": "Three pictures of the same oval bowl with the steps of three learning rates. With the smallest the steps stop on the way, with the middle one they come near the bottom, and with the largest they jump across the valley and get farther away."}} tags=["remove-input"]
+# %% mystnb={"figure": {"caption": "Gradient descent on the loss of the line. Left the loss over both weights, right the line among its points.", "name": "fig-before_attention-descent"}, "image": {"alt": "Three pictures of the same oval bowl with the steps of three learning rates. With the smallest the steps stop on the way, with the middle one they cross the valley and come near the bottom, and with the largest they jump across the valley and get farther away."}} tags=["remove-input"]
 DescentExplorer(across, height)
 
 # %% [markdown]

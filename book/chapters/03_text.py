@@ -692,7 +692,7 @@ assert abs(again.mean() - stored.mean()) < 0.03
 
 # %% [markdown]
 # Now the question. Each draw gives a difference between two arms on the same glosses. Two things vary: the labels that were drawn, and the glosses that were asked. For $n$ draws whose differences have the mean $\bar d$ and the standard deviation $s$, the 95 % interval is
-# $\bar d \pm t_{n-1}\, s / \sqrt n$. The number $t_{n-1}$ is about 2 with many draws. With three it is 4.30, since three numbers say little about $s$: this is **Student's t**. (`ddof=1` divides by $n - 1$ in place of $n$ in the variance, because the mean came from the same numbers. A bootstrap of three numbers would
+# $\bar d \pm t_{n-1}\, s / \sqrt n$. The number $t_{n-1}$ is about 2 with many draws. With three it is 4.30, since three numbers say little about $s$. The number is called **Student t**. (`ddof=1` divides by $n - 1$ in place of $n$ in the variance, because the mean came from the same numbers. A bootstrap of three numbers would
 # give an interval that is too narrow.) How much other glosses would change the mean over the draws, the bootstrap of chapter 0 says. The two half widths are added as variances are, by their squares.
 
 # %%

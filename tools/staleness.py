@@ -18,15 +18,15 @@ from book._ext.chapters import code_cells
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Which folder of data a module reads. A module that is not here reads none.
+# Which data a module reads: a folder, or files by a pattern. A module that is not here reads none.
 DATA = {
     "mmcourse.data.drawings": "mmcourse/data/drawings",
     "mmcourse.data.glosses": "mmcourse/data/glosses",
     "mmcourse.data.captioned": "mmcourse/data/photographs",
     "mmcourse.hub": "mmcourse/shipped",
-    "mmcourse.recipes.gpt_studies": "mmcourse/recipes/measured",
-    "mmcourse.recipes.fusion_studies": "mmcourse/recipes/measured",
-    "mmcourse.recipes.text_studies": "mmcourse/recipes/measured",
+    "mmcourse.recipes.gpt_studies": "mmcourse/recipes/measured/gpt_*.json",
+    "mmcourse.recipes.fusion_studies": "mmcourse/recipes/measured/fusion_*.json",
+    "mmcourse.recipes.text_studies": "mmcourse/recipes/measured/text_*.json",
 }
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 
@@ -130,8 +130,10 @@ def modules(cells):
 
 def data_files(names):
     """The files that modules of these names read: drawings, photographs, shipped weights."""
-    folders = [folder for module, folder in DATA.items() if module in names]
-    files = [file for folder in folders for file in (ROOT / folder).rglob("*") if is_data(file)]
+    patterns = [
+        found if "*" in found else f"{found}/**/*" for name, found in DATA.items() if name in names
+    ]
+    files = [file for pattern in patterns for file in ROOT.glob(pattern) if is_data(file)]
     return sorted(files)
 
 

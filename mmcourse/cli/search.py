@@ -1,6 +1,7 @@
 """``mmcourse search``: find pictures in a folder by words, or by a picture."""
 
 import json
+import shlex
 from pathlib import Path
 
 from mmcourse.cli.arguments import above_zero
@@ -19,7 +20,10 @@ def add_arguments(parser):
         "folder", metavar="FOLDER", help="with pictures; those in its folders count too"
     )
     parser.add_argument(
-        "query", metavar="QUERY", help="words in quotation marks, or the path of a picture"
+        "query",
+        metavar="QUERY",
+        nargs="+",
+        help="words in quotation marks, or the path of a picture",
     )
     parser.add_argument(
         "--model",
@@ -28,7 +32,11 @@ def add_arguments(parser):
         "SigLIP of transformers: its folder, or owner/name on the hub",
     )
     parser.add_argument(
-        "--top", type=above_zero, default=10, help="how many pictures to name (default: 10)"
+        "--top",
+        type=above_zero,
+        default=10,
+        help="how many pictures to name (default: 10), each with a score; of the scores only the "
+        "order means something",
     )
     parser.add_argument(
         "--index",
@@ -54,19 +62,29 @@ def run(options):
 
     if options.show and Path(options.show).suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--show writes .png, .svg or .pdf, got {options.show}")
+    query = one_query(options)
     model = load_model(options.model)
     index = PictureIndex(options.folder, model, options.index)
-    query = index.embed(options.query)  # before the index: a bad query shows at once
-    warn_of_unknown_words(model, options.query)
-    tell(index.update())
-    hits = index.find(query, options.top, options.backend)
+    embedding = index.embed(query)  # before the index: a bad query shows at once
+    warn_of_unknown_words(model, query)
+    tell(index.update(), Path(options.folder))
+    hits = index.find(embedding, options.top, options.backend)
     for rank, hit in enumerate(hits, 1):
         if options.json:
             print(json.dumps({"rank": rank, "score": hit.score, "picture": str(hit.path)}))
         else:
             print(f"{rank:4}  {hit.score:6.3f}  {hit.path}")
     if options.show:
-        draw(options.query, hits, options.show)
+        draw(query, hits, options.show)
+
+
+def one_query(options):
+    """The query, one text. ValueError for several, which is what a shell makes of bare words."""
+    if len(options.query) > 1:
+        folder = shlex.quote(options.folder)
+        words = " ".join(options.query)
+        raise ValueError(f'put the words in quotation marks: mmcourse search {folder} "{words}"')
+    return options.query[0]
 
 
 def load_model(name):
@@ -99,16 +117,22 @@ def warn_of_unknown_words(model, query):
         complain("search", f"words that the model does not know are left out: {', '.join(unknown)}")
 
 
-def tell(report):
+def tell(report, folder):
     """Say on stderr what was encoded, and what could not be read."""
     if report.damaged:
         complain("search", f"{report.damaged} parts of the index were cut off and are made again")
     if report.encoded:
-        complain("search", f"{report.encoded:,} pictures encoded, {report.kept:,} as they were")
+        complain("search", f"{pictures(report.encoded)} encoded, {report.kept:,} as they were")
     if report.unreadable:
         name, reason = next(iter(report.unreadable.items()))
-        count = len(report.unreadable)
-        complain("search", f"{count:,} pictures left out; the first: {name}: {reason}")
+        left_out = f"{pictures(len(report.unreadable))} left out, which cannot be read"
+        reason = reason.replace(str(folder / name), "it")  # the path was said
+        complain("search", f"{left_out}; the first: {name} ({reason})")
+
+
+def pictures(count):
+    """How many pictures, in words: ``1 picture``, ``2 pictures``."""
+    return f"{count:,} picture{'s' * (count != 1)}"
 
 
 def draw(query, hits, file):

@@ -1,8 +1,9 @@
 """The table of fusions, which takes longer than a page: measured once, stored, and read.
 
 ``python -m mmcourse.recipes.fusion_studies NAME`` makes ``measured/fusion_NAME.json`` beside this
-file, with the command, the seconds and the machine in it; NAME is ``table`` or ``dropout``. The
-page reads it with :func:`read`, and does a small part of it again.
+file, with the command, the seconds and the machine in it; NAME is ``table``, ``dropout`` or
+``longer``. The page reads it with :func:`read`, and does a small part of it again. What the file
+holds already, measured with the same settings, is not measured again: delete it to begin anew.
 """
 
 import json
@@ -41,13 +42,13 @@ PARAMETERS = 50_000  # of a fusion
 STEPS = 1000  # of training; a rate is chosen with half of them
 BATCH = 64
 SEEDS = (0, 1, 2)
-RATES = (1.5e-3, 3e-3, 6e-3)  # each arm takes the best of these
+RATES = (1.5e-3, 3e-3, 6e-3)  # each arm begins with these; see tuned
 TRAINING, TUNING, TESTED = 3000, 200, 400  # scenes, of five questions each
 DROPPED = 0.3  # the share of rows in which modality dropout hides a side
 NOISES = (0.5, 1.0, 2.0)  # standard deviations added to each feature
 ONE_SIDED = ("question alone", "picture alone")
 LSTM = "LSTM, concatenation"
-ROBUST = ("concatenation", "late", "gated", "cross-attention")  # trained with dropout too
+LONGER = ("concatenation", "cross-attention")  # with dropout, and as many whole questions
 
 
 def read(name):
@@ -155,37 +156,67 @@ def unpacked(text):
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8)).astype(bool)
 
 
-def tuned(arm, loaded, dropped=0.0):
-    """The accuracy on the tuning scenes at each rate, with a seed of its own: a dict."""
-    found = {}
-    for rate in RATES:
-        model = train_arm(arm, loaded, rate, seed=9, dropped=dropped, steps=STEPS // 2)
-        found[rate] = float(right(model, arm, loaded["tune"]).mean())
-    return found
+def tuned(arm, loaded, dropped=0.0, known=None):
+    """The accuracy on the tuning scenes at each rate, with a seed of its own: a dict.
+
+    As long as the best rate is the smallest or the largest of those tried, the half or the double
+    of it is tried too. ``known`` holds what is measured already.
+    """
+    found = dict(known or {})
+    wanted = list(RATES)
+    while wanted:
+        for rate in wanted:
+            if rate not in found:
+                model = train_arm(arm, loaded, rate, 9, dropped, STEPS // 2)
+                found[rate] = float(right(model, arm, loaded["tune"]).mean())
+        wanted = beyond(found)
+    return dict(sorted(found.items()))
 
 
-def measure(arm, loaded, dropped=0.0, rates=None):
-    """The row of an arm: the rate that was chosen, and what each seed found."""
+def beyond(found):
+    """The next rates to try, given the accuracy at each: none where the best lies inside."""
+    best = max(found, key=found.get)
+    if best == min(found):
+        return [best / 2]
+    if best == max(found):
+        return [best * 2]
+    return []
+
+
+def measure(arm, loaded, dropped=0.0, known=None, steps=STEPS):
+    """The row of an arm: the rate that was chosen, and what each seed found.
+
+    ``known`` is a row that was measured before, whose rates, and whose seeds if the best rate is
+    still the same, are kept.
+    """
+    known = known or {"rates": {}, "rate": None, "seeds": [], "cpu seconds": 0}
     start = time.process_time()
-    rates = rates or tuned(arm, loaded, dropped)
+    rates = {float(rate): accuracy for rate, accuracy in known["rates"].items()}
+    rates = tuned(arm, loaded, dropped, rates)
     rate = max(rates, key=rates.get)
     row = {"arm": arm, "dropped": dropped, "rate": rate}
     row["rates"] = {str(each): accuracy for each, accuracy in rates.items()}
-    row["seeds"] = []
-    for seed in SEEDS:
-        model = train_arm(arm, loaded, rate, seed, dropped)
-        found = {"seed": seed, "right": packed(right(model, arm, loaded["test"]))}
-        if arm in FUSIONS:
-            for side in ("text", "image"):
-                found[f"no {side}"] = packed(right(model, arm, loaded["test"], hide=(side,)))
-            for noise in NOISES:
-                found[f"noise {noise}"] = packed(right(model, arm, loaded["test"], noise=noise))
-            found["share of text"] = share_by_kind(model, loaded["test"])
-        row["seeds"].append(found)
-    row["parameters"] = parameters(model.fusion)
-    row["cpu seconds"] = round(time.process_time() - start)
+    row["seeds"] = known["seeds"] if known["rate"] == rate else []
+    for seed in SEEDS[len(row["seeds"]) :]:
+        model = train_arm(arm, loaded, rate, seed, dropped, steps)
+        row["seeds"].append({"seed": seed} | tested(model, arm, loaded["test"]))
+    row["parameters"] = parameters(make(arm, 0).fusion)
+    row["cpu seconds"] = known["cpu seconds"] + round(time.process_time() - start)
     print(arm, dropped, rates, [unpacked(s["right"]).mean() for s in row["seeds"]], flush=True)
     return row
+
+
+def tested(model, arm, pair):
+    """What a model answers rightly: whole, of a fusion also with a side missing, and with noise."""
+    found = {"right": packed(right(model, arm, pair))}
+    if arm not in FUSIONS:
+        return found
+    for side in ("text", "image"):
+        found[f"no {side}"] = packed(right(model, arm, pair, hide=(side,)))
+    for noise in NOISES:
+        found[f"noise {noise}"] = packed(right(model, arm, pair, noise=noise))
+    found["share of text"] = share_by_kind(model, pair)
+    return found
 
 
 def share_by_kind(model, pair):
@@ -195,32 +226,67 @@ def share_by_kind(model, pair):
     return {kind: float(found[data["kind"] == i].mean()) for i, kind in enumerate(KINDS)}
 
 
-def table(loaded):
+def table(loaded, known):
     """Every arm, each with its own rate."""
-    return [measure(arm, loaded) for arm in (*FUSIONS, LSTM, *ONE_SIDED)]
+    arms = (*FUSIONS, LSTM, *ONE_SIDED)
+    return [measure(arm, loaded, known=known.get(arm)) for arm in arms]
 
 
-def dropout(loaded):
-    """Some arms again, with modality dropout."""
-    return [measure(arm, loaded, DROPPED) for arm in ROBUST]
+def dropout(loaded, known):
+    """Every fusion again, with modality dropout."""
+    return [measure(arm, loaded, DROPPED, known.get(arm)) for arm in FUSIONS]
 
 
-STUDIES = {"table": table, "dropout": dropout}
+def longer(loaded, known):
+    """Some fusions with dropout and so many steps that they meet as many questions with both sides
+    as without dropout; the rate is that of ``dropout``.
+    """
+    before = {row["arm"]: row for row in read("dropout")["rows"]}
+    rows = []
+    for arm in LONGER:
+        row = {"rates": before[arm]["rates"], "rate": None, "seeds": [], "cpu seconds": 0}
+        rows.append(measure(arm, loaded, DROPPED, known.get(arm, row), whole_steps()))
+    return rows
+
+
+def whole_steps():
+    """The steps of ``longer``."""
+    return round(STEPS / (1 - DROPPED))
+
+
+def settings():
+    """What all rows of a study must share, a dict."""
+    return {
+        "steps": STEPS,
+        "batch": BATCH,
+        "width": WIDTH,
+        "parameters": PARAMETERS,
+        "scenes": [TRAINING, TUNING, TESTED],
+        "dropped": DROPPED,
+    }
+
+
+STUDIES = {"table": table, "dropout": dropout, "longer": longer}
 
 
 def main(name):
-    """Make a study and write what it found."""
+    """Make a study, or complete it, and write what it found."""
     torch.set_num_threads(1)
     start = time.time()
+    path = FOLDER / f"fusion_{name}.json"
+    before = read(name) if path.exists() else {}
+    if before.get("settings") != settings():
+        before = {"rows": [], "seconds": 0}
+    rows = STUDIES[name](load_all(), {row["arm"]: row for row in before["rows"]})
     found = {
         "command": f"python -m mmcourse.recipes.fusion_studies {name}",
-        "rows": STUDIES[name](load_all()),
-        "seconds": round(time.time() - start),
+        "settings": settings(),
+        "rows": rows,
+        "seconds": before["seconds"] + round(time.time() - start),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} thread(s)",
         "torch": torch.__version__,
     }
     FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"fusion_{name}.json"
     part = path.with_suffix(".part")
     part.write_text(json.dumps(found, indent=1), encoding="utf-8")
     os.replace(part, path)

@@ -20,8 +20,8 @@ def test_what_the_readme_shows(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = readme.split("```text\n")[1].split("```")[0].splitlines()
-    commands = [line.removeprefix("$ ").split() for line in shown if line.startswith("$ ")]
-    assert len(commands) == 2
+    commands = [shlex.split(line.removeprefix("$ ")) for line in shown if line.startswith("$ ")]
+    assert [given[0] for _, *given in commands] == ["data", "caption", "search"]
     for program, *given in commands:
         assert program == "mmcourse" and cli.main(given) == 0
     output = [line for line in shown if not line.startswith("$")]

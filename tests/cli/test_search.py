@@ -65,13 +65,30 @@ def test_words_it_does_not_know_and_pictures_it_cannot_read(folder, tower, capsy
     (folder / "bad.png").write_bytes(b"no picture")
     assert cli.main(["search", str(folder), "a red zeppelin", "--model", tower]) == 0
     error = capsys.readouterr().err
-    assert "left out: zeppelin" in error and "1 pictures left out; the first: bad.png" in error
+    assert "left out: zeppelin" in error
+    assert "1 picture left out, which cannot be read; the first: bad.png (" in error
+    assert str(folder / "bad.png") not in error and "but it is none: convert it" in error
+
+
+def test_one_picture_is_no_pictures(folder, tower, capsys):
+    for index in range(1, 4):
+        (folder / f"{index}.png").unlink()
+    assert cli.main(["search", str(folder), "a cat", "--model", tower]) == 0
+    assert "1 picture encoded, 0 as they were" in capsys.readouterr().err
+
+
+def test_options_may_stand_anywhere(folder, tower, capsys):
+    for given in (["--top", "2", str(folder), "a cat"], [str(folder), "--top", "2", "a cat"]):
+        assert cli.main(["search", *given, "--model", tower]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 @pytest.mark.parametrize(
     "given, complaint_",
     [
         (["{folder}", "  "], "the query is empty"),
+        (["{folder}", "a", "red", "ball"], "put the words in quotation marks: mmcourse search "),
+        (["{folder}", "a", "red", "ball"], ' "a red ball"'),
         (["{folder}/nowhere", "a cat"], "expected a folder of pictures"),
         (["{folder}", "a cat", "--show", "found.txt"], "--show writes .png"),
         (["{folder}", "a cat", "--model", "nowhere"], "expected a folder, or owner/name"),

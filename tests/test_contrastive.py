@@ -117,6 +117,9 @@ def test_a_batch_of_one_is_refused_without_negatives():
         with pytest.raises(ValueError, match="a batch of 1 has no negatives"):
             loss(image, text, *given)
         assert loss(image, text, *given, negatives=-text) > 0
+    for loss, given in ((gathered_clip_loss, (9.0,)), (gathered_siglip_loss, (9.0, 0.0))):
+        with pytest.raises(ValueError, match="a batch of 1 has no negatives"):
+            loss(image, text, *given)
 
 
 @pytest.mark.parametrize(

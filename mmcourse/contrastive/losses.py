@@ -69,9 +69,12 @@ def siglip_loss(image, text, scale, bias, *, positives=None, negatives=None):
     .. math:: -\frac{1}{B} \sum_i \sum_j \log \sigma\big(z_{ij} (s c_{ij} + b)\big)
 
     z is 1 for a pair and -1 for any other cell; s is ``scale``, b is ``bias``. It is a sum over the
-    texts and a mean over the B pictures, as in the paper: it grows with the batch. The other
-    arguments and the errors are those of :func:`clip_loss`; with ``positives`` several cells of a
-    row may be a yes.
+    texts and a mean over the B pictures, as in the paper: it grows with the batch. The sign of b is
+    that of the paper's Algorithm 1; its printed formula has the opposite one. The other arguments
+    are those of :func:`clip_loss`; with ``positives`` several cells of a row may be a yes.
+
+    Raises ValueError for shapes that do not pair, and for a batch of one without ``negatives``:
+    without a no, pulling everything together is the answer.
     """
     check_pairs(image, text, negatives)
     logits = scale * cosines(image, text) + bias  # (B, B)
@@ -120,7 +123,7 @@ def check_pairs(image, text, negatives=None):
         raise ValueError(f"negatives must be (M, {image.shape[1]}), got {tuple(negatives.shape)}")
     if len(image) + (0 if negatives is None else len(negatives)) < 2:
         raise ValueError(
-            f"a batch of {len(image)} has no negatives, so there is nothing to learn from: "
+            f"a batch of {len(image)} has no negatives, so nothing says what to keep apart: "
             "give two pairs or more"
         )
 
@@ -182,6 +185,7 @@ def gathered_clip_loss(image, text, scale):
 def gathered_siglip_loss(image, text, scale, bias):
     """As :func:`gathered_clip_loss`, for :func:`siglip_loss`. Only the texts are gathered."""
     texts = gather(text)  # (R B, E)
+    check_pairs(texts, texts)
     logits = scale * cosines(image, texts) + bias  # (B, R B)
     truth = F.one_hot(own_rows(image, texts), len(texts))
     return -F.logsigmoid((2 * truth - 1) * logits).sum(1).mean()

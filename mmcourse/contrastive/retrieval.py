@@ -1,4 +1,4 @@
-"""What one space is good for: finding the picture of a text, and naming without having been taught.
+"""What one space is good for: finding the picture of a text, and naming by sentences.
 
 Shapes: n pictures, m texts, C classes, E numbers of an embedding.
 """

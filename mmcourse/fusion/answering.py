@@ -99,7 +99,11 @@ class QuestionAnswerer(nn.Module):
         return self.head(self.norm(self.fusion(text, image, mask, image_mask)))
 
     def votes(self, ids, mask, features, image_mask=None):
-        """Of a late fusion: the logits (B, 2, R) of each side alone, and the weights (B, 2)."""
+        """Of a late fusion: the logits (B, 2, R) of each side alone, and the weights (B, 2).
+
+        Mixed with the weights they are not the logits of the model, which mixes first and then
+        normalises: each of these is what the head says of one opinion, normalised by itself.
+        """
         text, image = self.encode(ids, mask, features)
         sides = self.fusion.complete_both(text, image, mask, image_mask)
         opinions, weights = self.fusion.mix(*sides)

@@ -33,10 +33,12 @@ class ConcatFusion(Fusion):
 class LateFusion(Fusion):
     """Each side forms its opinion alone; the opinions are mixed.
 
-    A linear head after it turns the mixture of opinions into the same mixture of logits, so that
-    nothing but the answer is shared. With ``learned`` each side also says how sure it is, and a
-    softmax over the two makes the weights (a mixture of experts, Jacobs et al. 1991); else each
-    has a half. A missing side has no weight.
+    A linear head right after it turns the mixture of opinions into the same mixture of logits, so
+    that nothing but the answer is shared; a norm before the head, as in
+    :class:`~mmcourse.fusion.QuestionAnswerer`, looks at both sides at once. With ``learned`` each
+    side also says how sure it is, and a softmax over the two makes the weights; else each has a
+    half. It is a relative of the mixture of experts (Jacobs et al. 1991), whose experts see the
+    same input. A missing side has no weight.
 
     Args:
         width: D.
@@ -76,8 +78,8 @@ class BilinearFusion(Fusion):
     A whole :math:`W_i` for each i takes D³ parameters. Here each has the rank k,
     :math:`W_i = U_i V_i^\top`, so that :math:`z_i` is the sum of the k products of
     :math:`t\, U_i` and :math:`v\, V_i` (multi-modal factorized bilinear pooling, Yu et al. 2017,
-    without its normalisation; k = 1 is the product of Kim et al. 2017 without its
-    nonlinearity).
+    without its normalisation). With k = 1 and a linear map after it, it is the product of Kim et
+    al. 2017 without its nonlinearity; the map gives each of its outputs a form of rank up to D.
 
     Args:
         width: D.

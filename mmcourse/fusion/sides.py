@@ -109,10 +109,11 @@ def check(name, vectors, mask, width):
 
 
 def drop_sides(text_mask, image_mask, rate, generator=None):
-    """Modality dropout (Neverova et al. 2016): hide one side whole in a share ``rate`` of the rows.
+    """Modality dropout: hide one side whole in a share ``rate`` of the rows.
 
-    Each side is hidden as often, never both. Takes and gives the masks (B, T) and (B, N). Raises
-    ValueError for a rate outside 0 to 1.
+    Each side is hidden as often, never both. (Neverova et al. 2016 drop each channel by itself, so
+    that several may go at once.) Takes and gives the masks (B, T) and (B, N). Raises ValueError for
+    a rate outside 0 to 1.
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"rate must be between 0 and 1, a share of the rows, got {rate}")

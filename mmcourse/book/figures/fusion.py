@@ -85,4 +85,4 @@ def draw_table(axes, table, words, middle):
     for start, stop, name in zip(ends, ends[1:], ("words", "bottleneck", "cells"), strict=False):
         if stop > start:
             axes.text((start + stop) / 2, size + 0.4, name, ha="center", va="top", fontsize=6)
-    axes.set_ylabel("words, then cells", fontsize=7)
+    axes.set_ylabel("words, (bottleneck,) cells" if middle else "words, cells", fontsize=7)

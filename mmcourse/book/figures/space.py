@@ -10,7 +10,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from mmcourse.book.figures import Figure, numbers, script, words
 from mmcourse.book.figures.encoding import decode_png, encode_png
-from mmcourse.book.plotting import BLUE, GREY, PAPER, WEIGHTS, write_values
+from mmcourse.book.plotting import BLUE, GREY, INK, PAPER, WEIGHTS
 
 
 class SpaceExplorer(Figure):
@@ -63,7 +63,10 @@ class SpaceExplorer(Figure):
         axes.set_title("squares: pictures; circles: texts")
         cosines = np.array(self.cosines)
         table.imshow(cosines, cmap=WEIGHTS, vmin=0, vmax=1)
-        write_values(table, cosines)
+        for (row, column), cosine in np.ndenumerate(cosines):
+            value = f"{cosine:.1f}".replace("-0.0", "0.0")
+            colour = PAPER if cosine > 0.5 else INK
+            table.text(column, row, value, ha="center", va="center", fontsize=8, color=colour)
         labels = range(1, count + 1)
         table.set(xticks=range(count), yticks=range(count), xlabel="text", ylabel="picture")
         table.set(xticklabels=labels, yticklabels=labels, title="cosines")

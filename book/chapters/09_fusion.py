@@ -490,6 +490,8 @@ glue("fusion_near_rates", int(sum(lead < 0.03 for lead in leads)), display=False
 glue("fusion_minutes", f"{stored['seconds'] / 60:.0f}", display=False)
 glue("fusion_early_cpu", table["early"]["cpu seconds"], display=False)
 glue("fusion_bilinear_cpu", table["bilinear"]["cpu seconds"], display=False)
+
+# %% tags=["remove-cell"]
 for row in table.values():  # the best rate is none of the ends
     tried = sorted(map(float, row["rates"]))
     assert tried[0] < row["rate"] < tried[-1], row["arm"]

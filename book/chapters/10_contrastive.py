@@ -582,6 +582,7 @@ def line(name, rate, shares):
     print(f"{name:23} rate {rate:<6g} recall@1 {shares.mean():.3f} ± {half:.3f}")
 
 
+# %%
 batches = {batch: arm(batch=batch) for batch in (16, 64, 256)}
 STEPS = 12_000 // 64
 as_many_steps = {batch: arm(batch=batch, steps=STEPS) for batch in (16, 256)} | {64: batches[64]}

@@ -25,6 +25,7 @@ from mmcourse.fusion import (
     MultimodalTransformer,
     QuestionAnswerer,
     TwoGroups,
+    answering,
     answers,
     combine,
     drop_sides,
@@ -37,6 +38,7 @@ from mmcourse.fusion import (
     tokenizer,
     vote,
 )
+from mmcourse.training import learning_rate_at
 from tests.helpers import close, copy_attention, randomise, some
 
 SHAPES = [(3, 5, 7, 12, 3), (1, 1, 4, 6, 1), (4, 9, 1, 20, 5)]  # B, T, N, D, heads
@@ -609,6 +611,30 @@ def test_fit_takes_other_batches_with_another_seed_and_hides_sides():
     close(runs[0].fusion.no_image * 0, untouched.no_image * 0)
     moved = [(run.fusion.no_image - untouched.no_image).abs().max() for run in runs]
     assert moved[2] > 10 * max(moved[0], 1e-5)
+
+
+def test_hidden_sides_depend_on_the_seed_alone():
+    data, features = toy()
+    found = []
+    for other_dice in (1, 2):
+        model = small()
+        torch.manual_seed(other_dice)
+        fit(model, data, features, steps=3, rate=1e-2, seed=0, batch=8, dropped=0.5)
+        found.append(predict(model, data, features))
+    close(*found, 0)
+
+
+def test_the_rate_rises_for_a_tenth_of_the_steps(monkeypatch):
+    rates = {}
+
+    def noted(step, config):
+        rates[step] = learning_rate_at(step, config)
+        return rates[step]
+
+    monkeypatch.setattr(answering, "learning_rate_at", noted)
+    data, features = toy()
+    fit(small(), data, features, steps=30, rate=1e-2, seed=0, batch=4)
+    assert rates[0] < rates[1] < rates[2] <= 1e-2 and rates[29] < rates[3]
 
 
 def test_predict_hides_a_side_and_adds_noise():

@@ -1,15 +1,19 @@
 """Studies of language models that take longer than a page: measured once, stored, and read.
 
 ``python -m mmcourse.recipes.gpt_studies NAME`` makes ``measured/gpt_NAME.json`` beside this file,
-with the command, the seconds and the machine in it; NAME is one of ``STUDIES``. A number after it
-is the share of the steps to take, for who has less time. The page reads the file with :func:`read`,
-and does a small part of it again.
+with the command, the seconds of the processor and the machine in it; NAME is one of ``STUDIES``. A
+number after it is the share of the steps to take, for a trial. The page reads the file with
+:func:`read`, and does a small part of it again.
+
+Every arm gets its own learning rate, by validation texts (:func:`tuned`). The decay is the same for
+all, and was not tuned.
 """
 
 import json
 import math
 import os
 import platform
+import re
 import sys
 import time
 from functools import cache
@@ -17,19 +21,22 @@ from pathlib import Path
 from random import Random
 from statistics import mean, median
 
+import numpy as np
 import torch
 from torch import nn
 
 from mmcourse import decoding
+from mmcourse.data.captioned import words_of
 from mmcourse.data.glosses import KINDS, glosses, lines
-from mmcourse.evaluation import bleu
+from mmcourse.data.language import COLOURS, noun_table
+from mmcourse.data.splits import held_out
+from mmcourse.evaluation import bleu, bootstrap
 from mmcourse.gpt import (
     GPT,
     Blocks,
     Llama,
     as_answer,
     as_prompt,
-    bits_per_byte,
     collate,
     measure_words,
     novelty,
@@ -49,7 +56,9 @@ SMALL = 512  # ids of the tokenizer for models that are trained from nothing
 CONTEXT = 128
 BATCH = 8  # blocks of CONTEXT
 DECAY = 0.1
-RATES = (1e-3, 3e-3, 9e-3)  # each arm takes the best of these
+RATES = (1e-3, 3e-3, 9e-3)  # tried first, from nothing
+FINE_RATES = (3e-4, 1e-3, 3e-3)  # tried first, of fine-tuning
+STUDENT = 4.303  # of Student's t with two degrees of freedom: three seeds, 95 % in the middle
 
 
 def read(name):
@@ -57,7 +66,45 @@ def read(name):
     return json.loads((FOLDER / f"gpt_{name}.json").read_text(encoding="utf-8"))
 
 
+def interval(values, sizes=None):
+    """Mean of ``values`` (seeds, items), and half its 95 % interval.
+
+    Two things vary, and their squares are added: the seed (Student's t of the means over items),
+    and which items were asked (a bootstrap over them of the mean over seeds). With ``sizes`` of
+    the items it is a sum of values over a sum of sizes, such as bits a byte.
+    """
+    values = np.asarray(values, dtype=float)
+    sizes = np.ones(values.shape[1]) if sizes is None else np.asarray(sizes)
+    if len(values) != len(SEEDS):
+        raise ValueError(f"expected values of {len(SEEDS)} seeds, got {len(values)}")
+    each = values.sum(1) / sizes.sum()  # (seeds,)
+    seeds = STUDENT * each.std(ddof=1) / math.sqrt(len(each))
+    drawn = bootstrap(lambda value, size: value.sum() / size.sum(), values.mean(0), sizes)
+    return drawn.value, math.hypot(seeds, (drawn.high - drawn.low) / 2)
+
+
 # ---- training
+
+
+def tuned(loss, rates):
+    """The rate whose ``loss(rate)`` is smallest, and the losses of all that were tried, a dict.
+
+    While the best one is the smallest or the largest that was tried, one beyond it, three times
+    as small or as large, is tried too.
+    """
+    tried = {}
+    wanted = list(rates)
+    while wanted:
+        rate = wanted.pop(0)
+        found = loss(rate)
+        tried[rate] = found if math.isfinite(found) else math.inf
+        print(f"    {rate:g}: {tried[rate]:.3f}", flush=True)
+        best = min(tried, key=tried.get)
+        if not wanted and best == max(tried):
+            wanted = [float(f"{3 * best:.2g}")]
+        elif not wanted and best == min(tried):
+            wanted = [float(f"{best / 3:.2g}")]
+    return best, tried
 
 
 def fit(model, batch, steps, rate):
@@ -89,21 +136,38 @@ def small_corpus():
 
 
 def blocks_batch(ids, seed):
-    """``batch(step)`` of random blocks of a stream, the same for a seed whatever the model."""
+    """``batch(step)`` of blocks of a stream, in an order of each seed, whatever the model.
+
+    No block comes again before all were read.
+    """
     blocks = Blocks(ids, CONTEXT)
+    batches = len(blocks) // BATCH
+
+    @cache
+    def order(reading):
+        numbers = list(range(len(blocks)))
+        Random(f"{seed}/{reading}").shuffle(numbers)
+        return numbers
 
     def batch(step):
-        rng = Random(f"{seed}/{step}")
-        return (torch.stack([blocks[rng.randrange(len(blocks))] for _ in range(BATCH)]),)
+        reading, place = divmod(step, batches)
+        numbers = order(reading)[place * BATCH : (place + 1) * BATCH]
+        return (torch.stack([blocks[number] for number in numbers]),)
 
     return batch
 
 
+def gloss_costs(model, tokenizer, split, count):
+    """Bits of each of ``count`` glosses of a split, of all kinds, and the bytes of each: lists."""
+    rows = rows_of(tokenizer, some(lines(split), count), model.context)
+    costs = [-value / math.log(2) for value in row_log_probs(model, rows)]
+    return costs, [len(tokenizer.decode(row[1:-1]).encode()) + 1 for row in rows]
+
+
 def gloss_bits(model, tokenizer, split, count):
     """Bits a byte of ``count`` glosses of a split, of all kinds."""
-    rows = rows_of(tokenizer, some(lines(split), count), model.context)
-    size = sum(len(tokenizer.decode(row[1:-1]).encode()) + 1 for row in rows)
-    return bits_per_byte(row_log_probs(model, rows), size)
+    costs, sizes = gloss_costs(model, tokenizer, split, count)
+    return sum(costs) / sum(sizes)
 
 
 def pretrain(make, steps, rate, seed, ids=None):
@@ -143,6 +207,7 @@ def no_groups(vocab_size):
     return widened(Llama(vocab_size, 96, 3, 4, 4, 272, CONTEXT, tied=True))
 
 
+BLOCK_STEPS = 600  # of GPT-2's block
 ARMS = {"GPT-2": gpt_block, "today": today_block, "today, all heads": no_groups}
 
 
@@ -164,40 +229,43 @@ def seconds_a_step(makes, rounds=12):
 
 
 def blocks(share):
-    """The arms at equal time: GPT-2's block gets its steps, the others as many as take as long."""
-    steps = round(1500 * share)
+    """The arms at equal time: GPT-2's block gets its steps, the others as many as take as long.
+
+    The rate is chosen with half of the steps.
+    """
+    steps = round(BLOCK_STEPS * share)
     seconds = seconds_a_step(ARMS)
     tokenizer, _ = small_corpus()
     rows = []
     for name, make in ARMS.items():
         own = round(steps * seconds["GPT-2"] / seconds[name])
-        tried = {}
-        for rate in RATES:
-            model = pretrain(make, own // 2, rate, seed=9)
-            tried[rate] = gloss_bits(model, tokenizer, "val", 200)
-        best = min(tried, key=tried.get)
-        scores = []
-        for seed in SEEDS:
-            model = pretrain(make, own, best, seed)
-            scores.append(gloss_bits(model, tokenizer, "test", 300))
+
+        def loss(rate, make=make, own=own):
+            return gloss_bits(pretrain(make, own // 2, rate, seed=9), tokenizer, "val", 200)
+
+        best, tried = tuned(loss, RATES)
+        models = [pretrain(make, own, best, seed) for seed in SEEDS]
+        found = [gloss_costs(model, tokenizer, "test", 300) for model in models]
         row = {
             "arm": name,
-            "parameters": parameters(model),
+            "parameters": parameters(models[0]),
             "seconds a step": seconds[name],
             "steps": own,
             "rates": {str(rate): score for rate, score in tried.items()},
             "rate": best,
-            "bits": scores,
+            "bits": [sum(costs) / sum(sizes) for costs, sizes in found],
+            "bits of lines": [[round(cost, 2) for cost in costs] for costs, _ in found],
+            "bytes of lines": found[0][1],
         }
         rows.append(row)
-        print(row, flush=True)
+        print({key: row[key] for key in row if "lines" not in key}, flush=True)
     return {"rows": rows}
 
 
 # ---- scaling
 
 SIZES = ((16, 2, 2), (32, 2, 2), (48, 3, 3), (80, 3, 4))  # width, layers, heads
-TOKENS = (250_000, 500_000, 1_000_000, 2_000_000)
+TOKENS = (150_000, 300_000, 600_000, 1_200_000)  # the text has 1.23 million
 
 
 def sized(width, layers, heads):
@@ -208,31 +276,43 @@ def sized(width, layers, heads):
 def scaling(share):
     """Four sizes at the most tokens, and four numbers of tokens at the largest size.
 
-    The rate is chosen for each size, on few tokens.
+    No token is read twice. The rate is chosen for each size, on 300,000 tokens.
     """
-    tokens = [round(count * share) for count in TOKENS]
-    tokenizer, _ = small_corpus()
+    steps = [round(count * share) // (BATCH * (CONTEXT - 1)) for count in TOKENS]
+    tokenizer, ids = small_corpus()
+    if steps[-1] * BATCH > len(Blocks(ids, CONTEXT)):
+        raise ValueError(f"the text has {len(ids)} tokens, fewer than {TOKENS[-1]}")
     rows = []
     for sizes in SIZES:
         make = sized(*sizes)
-        tried = {}
-        for rate in RATES:
-            model = pretrain(make, tokens[1] // (BATCH * CONTEXT), rate, seed=9)
-            tried[rate] = gloss_bits(model, tokenizer, "val", 200)
-        best = min(tried, key=tried.get)
-        counts = tokens if sizes == SIZES[-1] else tokens[-1:]
-        for count in counts:
+
+        def loss(rate, make=make):
+            return gloss_bits(pretrain(make, steps[1], rate, seed=9), tokenizer, "val", 200)
+
+        best, tried = tuned(loss, RATES)
+        for own in steps if sizes == SIZES[-1] else steps[-1:]:
             for seed in SEEDS:
-                model = pretrain(make, count // (BATCH * CONTEXT), best, seed)
-                bits = gloss_bits(model, tokenizer, "test", 300)
+                model = pretrain(make, own, best, seed)
                 tables = model.embedding.weight.numel() + model.positions.weight.numel()
-                row = {"parameters": parameters(model) - tables, "tokens": count, "seed": seed}
-                rows.append(row | {"sizes": sizes, "rate": best, "bits": bits})
-                print(rows[-1], flush=True)
-    return {"rows": rows}
+                row = {
+                    "parameters": parameters(model) - tables,
+                    "tokens": own * BATCH * (CONTEXT - 1),
+                    "seed": seed,
+                    "sizes": sizes,
+                    "rates": {str(rate): score for rate, score in tried.items()},
+                    "rate": best,
+                    "bits": gloss_bits(model, tokenizer, "test", 300),
+                }
+                rows.append(row)
+                print(row, flush=True)
+    return {"rows": rows, "text": len(ids)}
 
 
 # ---- fine-tuning
+
+
+TRANSLATION_STEPS = 600
+KIND_STEPS = 240
 
 
 @cache
@@ -242,16 +322,17 @@ def shipped_tokenizer():
 
 
 def starting_points():
-    """Where fine-tuning starts: ``make(seed)`` of the shipped model, and of the same untrained."""
+    """Where fine-tuning starts: ``make(seed)`` of the shipped model, and of the same untrained.
+
+    The untrained one has first weights as wide as its width asks for, as in the other studies.
+    """
 
     def pretrained(seed):
         torch.manual_seed(seed)
         return GPT.from_pretrained(SHIPPED)
 
     def untrained(seed):
-        model = pretrained(seed)
-        model.initialise()
-        return model
+        return widened(pretrained(seed))
 
     return {"pre-trained": pretrained, "from nothing": untrained}
 
@@ -266,16 +347,49 @@ def pairs_batch(pairs, seed, size=24):
     return batch
 
 
-def translation_pairs(split, count, first=0):
+@torch.no_grad()
+def answer_loss(model, pairs):
+    """The mean loss of the answers of pairs, which are few enough for one batch."""
+    return model.eval().loss(*collate(pairs)).item()
+
+
+@cache
+def in_dictionary():
+    """Pairs of colour and noun that no caption shows, but a gloss of ``train`` names: a set."""
+    text = " ".join(lines("train")).lower()
+    found = set()
+    for colour in COLOURS:
+        for noun in noun_table().values():
+            named = rf"\b{colour} ({re.escape(noun.name)}|{re.escape(noun.plural)})\b"
+            if held_out(colour, noun.name) and re.search(named, text):
+                found.add((colour, noun.name))
+    return found
+
+
+def scenes(split, count, first=0):
+    """Numbers of scenes of a split from ``first`` on, a list, without those that were read of.
+
+    In ``composition``, those are scenes with a pair of :func:`in_dictionary`.
+    """
+    found = []
+    number = first
+    while len(found) < count:
+        groups = described(split, number)[0].groups
+        told = any((group.colour, group.noun) in in_dictionary() for group in groups)
+        if split != "composition" or not told:
+            found.append(number)
+        number += 1
+    return found
+
+
+def translation_pairs(split, numbers):
     """Prompts and answers of scenes of a split, as ids, and their descriptions."""
     tokenizer = shipped_tokenizer()
     pairs = []
-    descriptions = []
-    for index in range(first, first + count):
-        prompt = as_prompt(tokenizer, english(split, index), END)
-        pairs.append((prompt, as_answer(tokenizer, mandarin(split, index), END)))
-        descriptions.append(described(split, index)[0])
-    return pairs, descriptions
+    for number in numbers:
+        prompt = as_prompt(tokenizer, english(split, number), END)
+        pairs.append((prompt, as_answer(tokenizer, mandarin(split, number), END)))
+    return pairs, [described(split, number)[0] for number in numbers]
 
 
 def translate(model, prompts):
@@ -289,61 +403,73 @@ def translate(model, prompts):
     return texts
 
 
-def translation_scores(texts, split, descriptions):
+def translation_scores(texts, split, numbers):
     """Exact match, BLEU-4 of characters, and measure words: a dict."""
-    truth = [mandarin(split, index) for index in range(len(texts))]
+    truth = [mandarin(split, number) for number in numbers]
+    descriptions = [described(split, number)[0] for number in numbers]
     named = [measure_words(text, what) for text, what in zip(texts, descriptions, strict=True)]
-    spelled = [" ".join(text) or "-" for text in texts]
+    exact = [text == wanted for text, wanted in zip(texts, truth, strict=True)]
     return {
-        "exact": mean(text == wanted for text, wanted in zip(texts, truth, strict=True)),
-        "BLEU-4": bleu(spelled, [[" ".join(wanted)] for wanted in truth])[3],
+        "exact": mean(exact),
+        "BLEU-4": bleu(*spelled(texts, truth))[3],
         "named": sum(count for count, _ in named),
         "measure words right": sum(right for _, right in named),
         "groups": sum(len(what.groups) for what in descriptions),
-        "each": [
-            [novelty(what), text == wanted, count, right]
-            for text, wanted, what, (count, right) in zip(
-                texts, truth, descriptions, named, strict=True
-            )
-        ],
+        "scenes": numbers,
+        "novelty": [novelty(what) for what in descriptions],
+        "texts": texts,
     }
 
 
-def translation(share, taught=2000, asked=80):
-    """Scene captions from English to Mandarin, from both starting points."""
-    steps = round(1000 * share)
-    pairs, _ = translation_pairs("train", taught, first=40_000)  # not read in pre-training
-    checked, known = translation_pairs("val", 40)
+def spelled(texts, truth):
+    """Texts and the wanted ones as :func:`mmcourse.evaluation.bleu` takes them, by characters."""
+    return [" ".join(text) or "-" for text in texts], [[" ".join(wanted)] for wanted in truth]
+
+
+def translation(share, taught=2000, asked=120):
+    """Scene captions from English to Mandarin, from both starting points.
+
+    The rate is chosen with a third of the steps, by the loss of the answers.
+    """
+    steps = round(TRANSLATION_STEPS * share)
+    pairs, _ = translation_pairs("train", scenes("train", taught, first=40_000))  # not yet read
+    checked, _ = translation_pairs("val", scenes("val", 80, first=1000))
     rows = []
     for name, make in starting_points().items():
-        tried = {}
-        for rate in (5e-4, 1e-3, 2e-3):
-            model = fit(make(9), pairs_batch(pairs, 9), steps // 3, rate)
-            texts = translate(model, [prompt for prompt, _ in checked])
-            tried[rate] = translation_scores(texts, "val", known)["BLEU-4"]
-        best = max(tried, key=tried.get)
+
+        def loss(rate, make=make):
+            return answer_loss(fit(make(9), pairs_batch(pairs, 9), steps // 3, rate), checked)
+
+        best, tried = tuned(loss, FINE_RATES)
         for seed in SEEDS:
             model = fit(make(seed), pairs_batch(pairs, seed), steps, best)
             for split in ("val", "composition"):
-                prompts, descriptions = translation_pairs(split, asked)
+                numbers = scenes(split, asked)
+                prompts, _ = translation_pairs(split, numbers)
                 texts = translate(model, [prompt for prompt, _ in prompts])
                 row = {"start": name, "seed": seed, "split": split, "rate": best}
-                row |= translation_scores(texts, split, descriptions)
+                row["rates"] = {str(rate): score for rate, score in tried.items()}
+                row |= translation_scores(texts, split, numbers)
                 rows.append(row)
-                print({key: row[key] for key in row if key != "each"}, flush=True)
-    return {"rows": rows, "steps": steps, "taught": taught}
+                long = ("scenes", "novelty", "texts")
+                print({key: row[key] for key in row if key not in long}, flush=True)
+    told = sorted(f"{colour} {noun}" for colour, noun in in_dictionary())
+    return {"rows": rows, "steps": steps, "taught": taught, "in dictionary": told}
 
 
-def kind_pairs(split, count, seed=0):
-    """Prompts and answers of glosses of a split, as ids, and the kinds."""
+def shortened(gloss):
+    """The text of a gloss, at most 30 words; few have more."""
+    return " ".join(gloss.text.split()[:30])
+
+
+def kind_pairs(chosen):
+    """Prompts and answers of some glosses, as ids."""
     tokenizer = shipped_tokenizer()
-    chosen = Random(seed).sample(glosses(split), count)
     pairs = []
     for gloss in chosen:
-        text = " ".join(gloss.text.split()[:30])  # few are longer
         answer = as_answer(tokenizer, gloss.kind, END)
-        pairs.append((as_prompt(tokenizer, text, END), answer))
-    return pairs, [gloss.kind for gloss in chosen]
+        pairs.append((as_prompt(tokenizer, shortened(gloss), END), answer))
+    return pairs
 
 
 def choose_kind(model, prompts):
@@ -355,37 +481,80 @@ def choose_kind(model, prompts):
     return [KINDS[number] for number in log_probs.argmax(1).tolist()]
 
 
-def right(found, truth):
-    """The share of equal pairs."""
-    return mean(ours == theirs for ours, theirs in zip(found, truth, strict=True))
+def right(found, chosen):
+    """Whether each kind is that of its gloss, a list of 0 and 1."""
+    return [int(kind == gloss.kind) for kind, gloss in zip(found, chosen, strict=True)]
+
+
+class BagOfWords:
+    """Which words occur, and a linear layer: what a language model has to beat.
+
+    ``strength`` is C of scikit-learn's logistic regression.
+    """
+
+    def __init__(self, chosen, strength):
+        from sklearn.feature_extraction.text import CountVectorizer
+        from sklearn.linear_model import LogisticRegression
+
+        self.counter = CountVectorizer(analyzer=words_of, binary=True)
+        self.learner = LogisticRegression(C=strength, max_iter=1000)
+        words = self.counter.fit_transform([shortened(gloss) for gloss in chosen])
+        self.learner.fit(words, [gloss.kind for gloss in chosen])
+
+    def log_probs(self, chosen):
+        """The log-probability of each kind for each gloss: (glosses, kinds), in their order."""
+        words = self.counter.transform([shortened(gloss) for gloss in chosen])
+        found = np.full((len(chosen), len(KINDS)), -20.0)  # a kind without a label
+        places = [KINDS.index(kind) for kind in self.learner.classes_]
+        found[:, places] = self.learner.predict_log_proba(words)
+        return found
+
+    def choose(self, chosen):
+        """The most probable kind of each gloss."""
+        return [KINDS[number] for number in self.log_probs(chosen).argmax(1)]
+
+    def loss(self, chosen):
+        """The mean of -log p of the right kinds."""
+        kinds = [KINDS.index(gloss.kind) for gloss in chosen]
+        return -self.log_probs(chosen)[range(len(chosen)), kinds].mean()
 
 
 def classification(share, asked=200):
-    """The kind of a gloss, asked for in words, from both starting points and few labels."""
-    steps = round(300 * share)
-    prompts, truth = kind_pairs("test", asked)
-    prompts = [prompt for prompt, _ in prompts]
-    checked, known = kind_pairs("val", 100)
-    shipped = starting_points()["pre-trained"](0)
-    rows = [{"start": "never asked", "labels": 0, "seed": 0}]
-    rows[0]["right"] = right(choose_kind(shipped, prompts), truth)
-    print(rows[0], flush=True)
-    for name, make in starting_points().items():
-        for labels in (200, 1000):
-            tried = {}
-            for rate in (5e-4, 1e-3, 2e-3):
-                pairs, _ = kind_pairs("train", labels, seed=9)
-                model = fit(make(9), pairs_batch(pairs, 9), steps // 2, rate)
-                found = choose_kind(model, [prompt for prompt, _ in checked])
-                tried[rate] = right(found, known)
-            best = max(tried, key=tried.get)
+    """The kind of a gloss from few labels: asked for in words, and by a bag of words.
+
+    All see the same labels. Each arm's rate is chosen by the loss on validation glosses, with half
+    of the steps and another draw of labels; so is the bag's strength.
+    """
+    steps = round(KIND_STEPS * share)
+    judged = Random(0).sample(glosses("test"), asked)
+    checked = Random(0).sample(glosses("val"), 200)
+    asking = [prompt for prompt, _ in kind_pairs(judged)]
+    checking = kind_pairs(checked)
+    rows = []
+
+    def note(name, labels, seed, found, **more):
+        rows.append({"start": name, "labels": labels, "seed": seed} | more)
+        rows[-1]["each"] = right(found, judged)
+        print(rows[-1] | {"each": mean(rows[-1]["each"])}, flush=True)
+
+    note("never asked", 0, 0, choose_kind(starting_points()["pre-trained"](0), asking))
+    for labels in (200, 1000):
+        draws = {seed: Random(seed).sample(glosses("train"), labels) for seed in (*SEEDS, 9)}
+        best, tried = tuned(lambda c, draws=draws: BagOfWords(draws[9], c).loss(checked), (1, 3, 9))
+        for seed in SEEDS:
+            found = BagOfWords(draws[seed], best).choose(judged)
+            note("bag of words", labels, seed, found, rate=best, rates=tried)
+        for name, make in starting_points().items():
+
+            def loss(rate, make=make, draws=draws):
+                batch = pairs_batch(kind_pairs(draws[9]), 9)
+                return answer_loss(fit(make(9), batch, steps // 2, rate), checking)
+
+            best, tried = tuned(loss, FINE_RATES)
             for seed in SEEDS:
-                pairs, _ = kind_pairs("train", labels, seed=seed)
-                model = fit(make(seed), pairs_batch(pairs, seed), steps, best)
-                row = {"start": name, "labels": labels, "seed": seed, "rate": best}
-                row["right"] = right(choose_kind(model, prompts), truth)
-                rows.append(row)
-                print(row, flush=True)
+                model = fit(make(seed), pairs_batch(kind_pairs(draws[seed]), seed), steps, best)
+                found = choose_kind(model, asking)
+                note(name, labels, seed, found, rate=best, rates=tried)
     return {"rows": rows, "steps": steps}
 
 
@@ -397,18 +566,21 @@ STUDIES = {
 }
 
 
-def main(name, share="1"):
-    """Make a study, with a ``share`` of its steps, and write what it found."""
-    start = time.time()
-    found = STUDIES[name](float(share))
-    found["command"] = f"python -m mmcourse.recipes.gpt_studies {name} {share}"
-    found["seconds"] = round(time.time() - start)
+def main(name, share=None):
+    """Make a study, or one with a ``share`` of its steps, and write what it found."""
+    start = time.process_time()
+    found = STUDIES[name](float(share or 1))
+    rows = found.pop("rows")
+    found["command"] = f"python -m mmcourse.recipes.gpt_studies {name} {share or ''}".strip()
+    found["seconds"] = round(time.process_time() - start)
     found["machine"] = f"{platform.machine()}, {torch.get_num_threads()} thread(s)"
     found["torch"] = torch.__version__
+    lines_of = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
+    head = json.dumps(found, indent=1, ensure_ascii=False).removesuffix("\n}")
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"gpt_{name}.json"
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8")
+    part.write_text(f'{head},\n "rows": [\n{lines_of}\n ]\n}}\n', encoding="utf-8")
     os.replace(part, path)
 
 

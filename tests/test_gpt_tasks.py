@@ -105,7 +105,7 @@ class TestRecipe:
         assert sorted(read) == sorted(wanted)
 
     def test_trains_and_ships(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(recipe.SCENES, "gpt", 20)
+        monkeypatch.setattr(recipe, "SCENES", 20)
         monkeypatch.setattr(recipe, "VOCABULARY", 300)
         few = recipe.lines("train")[:40]
         monkeypatch.setattr(recipe, "lines", lambda split: few)

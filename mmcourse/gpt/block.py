@@ -43,7 +43,7 @@ def rotary_frequencies(width, theta=10_000.0, scaling=None):
     Su et al. 2021, section 3.2.2. ``scaling`` stretches positions beyond those of the training:
     None, ``{"rope_type": "linear", "factor": f}`` (f times slower, Chen et al. 2023) or
     ``"llama3"`` with its four numbers (slow pairs f times slower, fast ones as they are).
-    ValueError for an odd width or another scaling.
+    ValueError for an odd width, another scaling, or one without its numbers.
     """
     if width % 2:
         raise ValueError(f"rotary positions turn pairs, so d_k must be even, got {width}")
@@ -55,6 +55,11 @@ def rotary_frequencies(width, theta=10_000.0, scaling=None):
     if kind == "linear":
         return frequencies / scaling["factor"]
     if kind == "llama3":
+        missing = [name for name in LLAMA3 if name not in scaling]
+        if missing:
+            raise ValueError(
+                f"the scaling 'llama3' needs {', '.join(LLAMA3)}; missing: {', '.join(missing)}"
+            )
         return stretched(frequencies, *(scaling[name] for name in LLAMA3))
     raise ValueError(
         f"the scaling of rotary positions {kind!r} is not supported (default, linear and llama3 "

@@ -1,6 +1,7 @@
 """Checkpoints of other people's language models: read strictly, and told by name what is wrong."""
 
 import json
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -23,6 +24,11 @@ def load_checkpoint(cls, name, **options):
 
     Errors are those of :meth:`~mmcourse.gpt.language_model.LanguageModel.from_transformers`.
     """
+    if not Path(name).is_dir() and (str(name).count("/") > 1 or str(name)[:1] in (".", "/", "~")):
+        raise ValueError(
+            f"there is no folder {name}: give the path of one that transformers saved, or "
+            "owner/name of a model on huggingface.co"
+        )
     config = read_config(find_file(name, CONFIG, **options))
     family = config.get("model_type")
     if family not in cls.families:

@@ -55,7 +55,7 @@ class LanguageModel(SavedModel):
     def read(self, x, mask=None, *, cache=None):
         """As :meth:`hidden`, from vectors ``x`` (B, T, D) where that has ids.
 
-        So something else than words can stand in a text, such as a picture (chapter 22).
+        So something else than words can stand in a text, such as a picture.
         """
         past = cache.get("length", 0) if cache else 0
         length = x.shape[1]
@@ -148,9 +148,11 @@ class LanguageModel(SavedModel):
         """Continue ``prompts``, lists of ids of any lengths, as ``decoding.Generated``.
 
         ``decode`` is a function of :mod:`mmcourse.decoding`, to which the other arguments go.
-        ValueError for an empty prompt, or where a prompt and ``max_length`` tokens are more than
-        the context.
+        TypeError for a tensor of prompts. ValueError for an empty prompt, or where a prompt and
+        ``max_length`` tokens are more than the context.
         """
+        if isinstance(prompts, torch.Tensor):
+            raise TypeError("prompts must be lists of ids, got a tensor: give prompts.tolist()")
         ids, mask = pad(prompts, side="left")
         longest = ids.shape[1] + max_length - 1  # the last token is written, and not read
         if longest > self.context:
@@ -170,7 +172,7 @@ class LanguageModel(SavedModel):
 
         Weights are read from safetensors; nothing is unpickled. ``options`` are those of
         ``hf_hub_download``. The model is in evaluation mode and single precision. ValueError, which
-        names what is wrong: another family, a setting that this class does not have, tensors that
+        names what is wrong: no such folder, another family, a setting that this class does not have, tensors that
         are missing, left over or of another shape.
         """
         return load_checkpoint(cls, name, **options)

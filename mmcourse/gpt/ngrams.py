@@ -13,7 +13,8 @@ class NgramModel:
     .. math:: p(w \mid h) = \frac{\max(c(hw) - d, 0)}{c(h)} + \frac{d\, N(h)}{c(h)}\, p(w \mid h')
 
     :math:`c` counts how often ids come in the training text at the highest order; below it, after
-    how many different ids they come. :math:`N(h)` is how many different ids follow the history
+    how many different ids they come. A history that was never seen counts nothing, and leaves all to
+    the shorter one. :math:`N(h)` is how many different ids follow the history
     :math:`h`, :math:`h'` is :math:`h` without its first id, and below order 1 all ids are equal.
     The discount :math:`d` of an order is :math:`n_1 / (n_1 + 2 n_2)`, where :math:`n_k` of its
     n-grams are counted k times.
@@ -43,7 +44,12 @@ class NgramModel:
         self.totals = [totals(table) for table in self.tables]
 
     def probability(self, history, token):
-        """The probability of ``token`` after ``history``, a tuple of any length."""
+        """The probability of ``token`` after ``history``, a tuple of any length.
+
+        TypeError where it is no tuple.
+        """
+        if not isinstance(history, tuple):
+            raise TypeError(f"history must be a tuple of ids, got {type(history).__name__}")
         probability = 1 / self.vocab_size
         for size in range(min(self.order, len(history) + 1)):
             context = history[len(history) - size :]

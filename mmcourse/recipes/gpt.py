@@ -1,9 +1,8 @@
-"""The language model ``gpt``: glosses and captions of scenes, minutes of one core.
+"""The language model ``gpt``: glosses and captions of scenes, about half an hour of one core.
 
 ``python -m mmcourse.recipes.gpt FOLDER`` trains it: the tokenizer first, then the model.
 ``FOLDER/half`` then holds what :func:`mmcourse.hub.load` and ``BPETokenizer.load`` read, the
-weights in half precision. ``python -m mmcourse.recipes.gpt FOLDER long`` trains a wider model for
-half an hour of one core.
+weights in half precision.
 """
 
 import sys
@@ -22,18 +21,10 @@ from mmcourse.text import TOKENIZER, BPETokenizer
 SPECIAL = ("<end>",)  # stands between texts, and after the last
 END = 0
 VOCABULARY = 2048
-# Scenes whose English caption is read; as many others come with a Mandarin one.
-SCENES = {"gpt": 20_000, "long": 8_000}
-MODEL = {
-    "gpt": {"width": 128, "layers": 4, "heads": 4, "context": 128},
-    "long": {"width": 160, "layers": 4, "heads": 5, "context": 128, "dropout": 0.1},
-}
-# Standard deviation of the first weights, if not GPT-2's: 0.02 times the root of 768 / width.
-SPREAD = {"long": 0.044}
-TRAINING = {
-    "gpt": {"steps": 1800, "batch_size": 8, "learning_rate": 3e-3, "weight_decay": 0.1},
-    "long": {"steps": 9000, "batch_size": 8, "learning_rate": 2e-3, "weight_decay": 0.1},
-}
+SCENES = 8_000  # whose English caption is read; as many others come with a Mandarin one
+SPREAD = 0.044  # standard deviation of the first weights: 0.02 times the root of 768 / width
+MODEL = {"gpt": {"width": 160, "layers": 4, "heads": 5, "context": 128, "dropout": 0.1}}
+TRAINING = {"gpt": {"steps": 9000, "batch_size": 8, "learning_rate": 2e-3, "weight_decay": 0.1}}
 
 
 def described(split, index):
@@ -103,7 +94,7 @@ def judged(split="val", count=300):
 
 
 def train(setting, folder, *, resume=None, **changes):
-    """Train ``gpt`` or ``long`` in ``folder``, tokenizer and model; return the log.
+    """Train ``gpt`` in ``folder``, tokenizer and model; return the log.
 
     ``changes`` replace numbers of the recipe's configuration. ``resume`` and errors are those of
     :func:`mmcourse.training.train`.
@@ -111,15 +102,14 @@ def train(setting, folder, *, resume=None, **changes):
     config = training_config(TRAINING[setting], changes)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    read = texts(SCENES[setting])
+    read = texts(SCENES)
     tokenizer = BPETokenizer.train(read, VOCABULARY, special=SPECIAL)
     tokenizer.save(folder / TOKENIZER)
     ids = stream([tokenizer.encode(text) for text in read], END)
     kinds = judged()
     torch.manual_seed(config.seed)
     model = GPT(len(tokenizer), **MODEL[setting])
-    if setting in SPREAD:
-        model.initialise(SPREAD[setting])
+    model.initialise(SPREAD)
     return training.train(
         model,
         Blocks(ids, model.context),
@@ -132,5 +122,5 @@ def train(setting, folder, *, resume=None, **changes):
 
 
 if __name__ == "__main__":
-    train(sys.argv[2] if len(sys.argv) > 2 else "gpt", sys.argv[1])
+    train("gpt", sys.argv[1])
     ship(GPT, sys.argv[1], Path(sys.argv[1], "half"))

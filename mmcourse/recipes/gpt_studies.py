@@ -311,8 +311,8 @@ def scaling(share):
 # ---- fine-tuning
 
 
-TRANSLATION_STEPS = 600
-KIND_STEPS = 240
+TRANSLATION_STEPS = 400
+KIND_STEPS = 120
 
 
 @cache
@@ -458,8 +458,8 @@ def translation(share, taught=2000, asked=120):
 
 
 def shortened(gloss):
-    """The text of a gloss, at most 30 words; few have more."""
-    return " ".join(gloss.text.split()[:30])
+    """The text of a gloss, at most 20 words."""
+    return " ".join(gloss.text.split()[:20])
 
 
 def kind_pairs(chosen):

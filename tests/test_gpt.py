@@ -181,6 +181,8 @@ class TestWriting:
         assert len(found.tokens[0]) <= 11
         with pytest.raises(ValueError, match="prompt of 30 tokens and 12 more do not fit"):
             model.generate([[1] * 30], end=0, max_length=12)
+        with pytest.raises(TypeError, match="lists of ids, got a tensor: give prompts.tolist"):
+            model.generate(torch.tensor([[1, 2]]), end=0, max_length=3)
 
     @pytest.mark.parametrize("prompts", [[], [[]], [[1], []]])
     def test_empty_prompts(self, model, prompts):
@@ -469,6 +471,15 @@ class TestRotary:
     def test_errors(self):
         with pytest.raises(ValueError, match="must be even, got 5"):
             rotary_frequencies(5)
+        with pytest.raises(ValueError, match="'llama3' needs .*missing: low_freq_factor, high"):
+            rotary_frequencies(
+                8,
+                scaling={
+                    "rope_type": "llama3",
+                    "factor": 2.0,
+                    "original_max_position_embeddings": 128,
+                },
+            )
         with pytest.raises(ValueError, match="'yarn' is not supported"):
             rotary_frequencies(4, scaling={"rope_type": "yarn"})
 
@@ -627,3 +638,5 @@ class TestNgrams:
             NgramModel([1, 2], 3, 8)
         with pytest.raises(ValueError, match="between 0 and 7, got 1 to 8"):
             NgramModel([1, 8], 1, 8)
+        with pytest.raises(TypeError, match="history must be a tuple of ids, got list"):
+            NgramModel([1, 2], 1, 8).probability([1], 2)

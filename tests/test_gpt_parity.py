@@ -152,6 +152,10 @@ class TestLoading:
         ids = torch.tensor([[1, 5, 2]])
         assert torch.equal(once(ids), again(ids))
 
+    def test_no_such_folder(self, tmp_path):
+        with pytest.raises(ValueError, match="there is no folder .*/nowhere: give the path"):
+            GPT.from_transformers(tmp_path / "nowhere")
+
     def test_tied_weights_that_differ(self, folder):
         place = folder("gpt2")
         edit_tensors(place, lambda t: t.update({"lm_head.weight": t["transformer.wte.weight"] + 1}))

@@ -172,8 +172,8 @@ class LanguageModel(SavedModel):
 
         Weights are read from safetensors; nothing is unpickled. ``options`` are those of
         ``hf_hub_download``. The model is in evaluation mode and single precision. ValueError, which
-        names what is wrong: no such folder, another family, a setting that this class does not have, tensors that
-        are missing, left over or of another shape.
+        names what is wrong: no such folder, another family, a setting that this class does not
+        have, tensors that are missing, left over or of another shape.
         """
         return load_checkpoint(cls, name, **options)
 

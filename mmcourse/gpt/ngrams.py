@@ -13,9 +13,9 @@ class NgramModel:
     .. math:: p(w \mid h) = \frac{\max(c(hw) - d, 0)}{c(h)} + \frac{d\, N(h)}{c(h)}\, p(w \mid h')
 
     :math:`c` counts how often ids come in the training text at the highest order; below it, after
-    how many different ids they come. A history that was never seen counts nothing, and leaves all to
-    the shorter one. :math:`N(h)` is how many different ids follow the history
-    :math:`h`, :math:`h'` is :math:`h` without its first id, and below order 1 all ids are equal.
+    how many different ids they come. :math:`N(h)` is how many different ids follow the history
+    :math:`h`, :math:`h'` is :math:`h` without its first id, and below order 1 all ids are equal. A
+    history that was never seen leaves all to the shorter one.
     The discount :math:`d` of an order is :math:`n_1 / (n_1 + 2 n_2)`, where :math:`n_k` of its
     n-grams are counted k times.
     """

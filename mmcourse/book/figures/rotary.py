@@ -53,12 +53,15 @@ class RotaryExplorer(Figure):
         reach = 1.2 * max(query.norm(dim=1).max().item(), key.norm(dim=1).max().item())
         for pair in range(pairs):
             panel = axes[f"{pair}"]
+            around = plt.Circle((0, 0), query[pair].norm().item(), color=GREY, fill=False, lw=0.8)
+            panel.add_patch(around)
             for tip, colour, name in ((key[pair], ORANGE, "k"), (query[pair], BLUE, "q")):
                 arrow = {"arrowstyle": "->", "color": colour, "lw": 1.8}
                 panel.annotate("", tip.tolist(), (0, 0), arrowprops=arrow)
                 panel.annotate(name, tip.tolist(), color=colour)
             panel.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-            panel.set(xticks=[], yticks=[], title=f"{self.frequencies[pair]:.2f} rad a position")
+            panel.set_title(f"{self.frequencies[pair]:.2f} rad a position")
+            panel.set_axis_off()
         distances = list(range(-REACH, REACH + 1))
         still = torch.tensor(self.key)
         products = [float(self.turned(self.query, distance) @ still) for distance in distances]

@@ -989,7 +989,7 @@ for number, text in zip(numbers, gpt_studies.translate(tuned, [prompt for prompt
 # \mathcal{L}(N, n) = E + \frac{A}{N^{\alpha}} + \frac{B}{n^{\beta}}
 # $$ (eq-gpt-scaling)
 #
-# of what cannot be predicted ($E$, not the embeddings of chapter 3), what a small model lacks, and what few data leave open: $N$ parameters (here without the tables, as {cite:t}`kaplan2020` count), $n$ training tokens, none of them read twice (here $n$ is no order of an n-gram and no position), and five numbers to be fitted. We trained four sizes on the most tokens, and the largest size on four numbers of tokens, three seeds each. The learning rate was chosen for each size, on 300,000 tokens; the decay is 0.1 for all.
+# of what cannot be predicted ($E$, not the embeddings of chapter 3), what a small model lacks, and what few data leave open: $N$ parameters (here without the tables, as {cite:t}`kaplan2020` count), $n$ training tokens, none of them read twice (here $n$ is no order of an n-gram and no position), and five numbers to be fitted. We trained four sizes on the most tokens, and the largest size on four numbers of tokens, three seeds each. The learning rate was chosen for each size, on half of the most tokens; the decay is 0.1 for all.
 
 # %%
 study = gpt_studies.read("scaling")

@@ -265,7 +265,7 @@ def blocks(share):
 # ---- scaling
 
 SIZES = ((16, 2, 2), (32, 2, 2), (48, 3, 3), (80, 3, 4))  # width, layers, heads
-TOKENS = (150_000, 300_000, 600_000, 1_200_000)  # the text has 1.23 million
+TOKENS = (75_000, 150_000, 300_000, 600_000)  # the text has 1.23 million
 
 
 def sized(width, layers, heads):
@@ -276,7 +276,7 @@ def sized(width, layers, heads):
 def scaling(share):
     """Four sizes at the most tokens, and four numbers of tokens at the largest size.
 
-    No token is read twice. The rate is chosen for each size, on 300,000 tokens.
+    No token is read twice. The rate is chosen for each size, on half of the most tokens.
     """
     steps = [round(count * share) // (BATCH * (CONTEXT - 1)) for count in TOKENS]
     tokenizer, ids = small_corpus()
@@ -287,7 +287,7 @@ def scaling(share):
         make = sized(*sizes)
 
         def loss(rate, make=make):
-            return gloss_bits(pretrain(make, steps[1], rate, seed=9), tokenizer, "val", 200)
+            return gloss_bits(pretrain(make, steps[2], rate, seed=9), tokenizer, "val", 200)
 
         best, tried = tuned(loss, RATES)
         for own in steps if sizes == SIZES[-1] else steps[-1:]:
@@ -311,7 +311,7 @@ def scaling(share):
 # ---- fine-tuning
 
 
-TRANSLATION_STEPS = 400
+TRANSLATION_STEPS = 250
 KIND_STEPS = 120
 
 

@@ -89,7 +89,7 @@ print("the dictionary goes on:", line[len(start):])
 assert line[len(start):].startswith(tokenizer.decode([best.indices[0].item()]))
 
 # %% [markdown]
-# Its first choice is right; in other lines the others would have been. A **language model** answers with a probability for every token. (The captioner of chapter 14 does so too, but it has a picture to look at.) This
+# Its first choice is right; the others would have been possible too. A **language model** answers with a probability for every token. (The captioner of chapter 14 does so too, but it has a picture to look at.) This
 # one has only the words so far, and must know the language itself. **How good is such an answer, in a number that is fair to
 # two models that cut the text into different tokens? What does a network know that counting does not? And what, in the code,
 # makes the difference between GPT-2 of 2019 and the open models of today?**
@@ -287,7 +287,7 @@ glue("gpt_with_places", float(placed[True]), display=False)
 # With positions the loss is {glue:text}`gpt_with_places:.2f` nats, without {glue:text}`gpt_without_places:.2f`, after as many steps. (A longer run might narrow it: a causal mask lets a
 # network count places.)
 #
-# **Repair 5: the labels.** Another article trains by `fit(input_ids, input_ids)`, on one sentence. The label of a token is then the token itself, which the network can see:
+# **Repair 5: the labels.** Another of these articles trains by `fit(input_ids, input_ids)`, on one sentence. The label of a token is then the token itself, which the network can see:
 
 # %%
 def unshifted(logits, ids):
@@ -769,7 +769,7 @@ glue("gpt_parity_today", float(worst), display=False)
 # ### Which block is better?
 #
 # We measure it at this size, on this dictionary: three layers, width 96, about as many parameters, and *as much time* for each arm, so that the number of steps of each follows from its seconds a step. Each arm has the best of several learning rates, chosen on validation lines with half of the steps, and three seeds. The decay is 0.1 for all and was not tuned. The whole table
-# takes longer than a page may, so it is stored with the command that made it; below we do a small part of it again. After ± stands half of a 95 % interval. Two things vary, and their squares are added: the seed (Student's $t$, {glue:text}`gpt_student:.2f` for three seeds, as in [chapter 3](03_text.py)), and the 300 test lines, which a bootstrap draws again.
+# takes longer than a page may, so it is stored with the command that made it; below we do a small part of it again. After ± stands half of a 95 % interval. Two things vary, and their squares are added: the seed (Student's $t$, {glue:text}`gpt_student:.2f` for three seeds, as in [chapter 3](03_text.py)), and the test lines, which a bootstrap draws again.
 
 # %%
 from mmcourse.recipes import gpt_studies
@@ -839,7 +839,7 @@ print(counts.int()[0].tolist())
 # %% [markdown]
 # 0 stands for tokens that are read and not counted, 1 for the answer. A character outside the merges is cut into bytes, and a part of one is shown as �.
 #
-# **Classification by prompt.** `a flower with petals = plant`: the answer is the most probable of eight names of kinds. The network starts once from the shipped weights, once from nothing (with first weights as wide as its width asks for, as in the study of blocks). Beside it stands the baseline of chapter 3, a bag of words with the same labels. Each has the best of several rates (the bag: of several strengths), by the loss on 200 validation glosses.
+# **Classification by prompt.** `a flower with petals = plant`: the answer is the most probable of eight names of kinds. The network starts once from the shipped weights, once from nothing (with first weights as wide as its width asks for, as in the study of blocks). Beside it stands the baseline of chapter 3, a bag of words with the same labels. Each has the best of several rates (the bag: of several strengths), by the loss on validation glosses.
 
 # %%
 study = gpt_studies.read("classification")
@@ -1058,7 +1058,7 @@ for panel, (name, found), colour in zip(panels, laws, (BLUE, ORANGE), strict=Tru
 panels[0].set(ylabel="bits a byte");
 
 # %% [markdown]
-# Over size ({glue:text}`gpt_fold_size:.0f` times) {glue:text}`gpt_falls_size`; over tokens ({glue:text}`gpt_fold_tokens:.0f` times) {glue:text}`gpt_falls_tokens`. The exponents, {glue:text}`gpt_exponent_size` and {glue:text}`gpt_exponent_tokens` (Student's $t$ over three seeds, all on the same 300 lines), are those of *this* text, *this* tokenizer and these lengths of training. They are not $\alpha$ and $\beta$: a straight line has no $E$, and where $E$ is large its slope is much smaller. Four points invite a line whatever they are: between the first two sizes the exponent is {glue:text}`gpt_alpha_first:.3f`, between the last two {glue:text}`gpt_alpha_last:.3f`. The line through
+# Over size ({glue:text}`gpt_fold_size:.0f` times) {glue:text}`gpt_falls_size`; over tokens ({glue:text}`gpt_fold_tokens:.0f` times) {glue:text}`gpt_falls_tokens`. The exponents, {glue:text}`gpt_exponent_size` and {glue:text}`gpt_exponent_tokens` (Student's $t$ over three seeds, all on the same test lines), are those of *this* text, *this* tokenizer and these lengths of training. They are not $\alpha$ and $\beta$: a straight line has no $E$, and where $E$ is large its slope is much smaller. Four points invite a line whatever they are: between the first two sizes the exponent is {glue:text}`gpt_alpha_first:.3f`, between the last two {glue:text}`gpt_alpha_last:.3f`. The line through
 # the three smaller sizes foretells {glue:text}`gpt_foretold:.3f` for the largest; it is {glue:text}`gpt_real:.3f`, and its seeds lie {glue:text}`gpt_seed_spread:.3f` apart. The intervals know the seeds and nothing of a wrong formula, or of a learning rate that was chosen on fewer tokens. So a scaling law may be used to plan a run *near* those that it was fitted to. It may not be used to
 # promise what a hundred times more would give, to compare two texts or tokenizers, or to foretell an ability. The five numbers of {eq}`eq-gpt-scaling` cannot be had from so few runs; even its published fit had intervals much too narrow, and other numbers when {cite:t}`besiroglu2024` fitted it again.
 #

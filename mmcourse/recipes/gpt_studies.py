@@ -311,7 +311,7 @@ def scaling(share):
 # ---- fine-tuning
 
 
-TRANSLATION_STEPS = 250
+TRANSLATION_STEPS = 400
 KIND_STEPS = 120
 
 

@@ -1022,7 +1022,7 @@ fitted = {}
 for name, found in (("parameters", by_size), ("tokens", by_tokens)):
     each = [power(found, values) for values in zip(*found.values(), strict=True)]  # of each seed
     fitted[name] = np.mean(each), STUDENT * np.std(each, ddof=1) / math.sqrt(3)
-    print(f"exponent over {name}: {fitted[name][0]:+.3f} ± {fitted[name][1]:.3f}; above 0 the bits fall")
+    print(f"exponent over {name}: {fitted[name][0]:+.4f} ± {fitted[name][1]:.4f}; above 0 the bits fall")
 
 # %% tags=["remove-cell"]
 amounts = list(by_size)
@@ -1030,7 +1030,7 @@ heights = [np.mean(values) for values in by_size.values()]
 slope, height = np.polyfit(np.log(amounts[:3]), np.log(heights[:3]), 1)
 for name, key in (("parameters", "size"), ("tokens", "tokens")):
     value, half = fitted[name]
-    glue(f"gpt_exponent_{key}", f"{value:.3f} ± {half:.3f}", display=False)
+    glue(f"gpt_exponent_{key}", f"{value:.4f} ± {half:.4f}", display=False)
     falls = compared(value, half, "the bits fall", "the bits rise", "no fall can be told from the seeds")
     glue(f"gpt_falls_{key}", falls, display=False)
 glue("gpt_alpha_first", float(power(amounts[:2], heights[:2])), display=False)

@@ -821,7 +821,7 @@ same = (live["GPT-2"] > live["today"]) == (gain > 0)
 glue("gpt_live", "the same order" if same else "the other order", display=False)
 
 # %% [markdown]
-# GPT-2's block less today's: {glue:text}`gpt_gain:.3f` ± {glue:text}`gpt_gain_half:.3f` bits a byte; {glue:text}`gpt_verdict`. Which of the four parts does it, this table does not say, but for one. The third row gives every head its own keys and values, with a narrower SwiGLU in exchange: with groups it needs {glue:text}`gpt_groups:.3f` ± {glue:text}`gpt_groups_half:.3f` more, which {glue:text}`gpt_groups_verdict`. The reason for grouped queries is the cache, not the loss. The small run above, one seed and 60 steps on 100 lines, has {glue:text}`gpt_live`; it says nothing about the table, and shows that the command runs.
+# GPT-2's block less today's: {glue:text}`gpt_gain:.3f` ± {glue:text}`gpt_gain_half:.3f` bits a byte; {glue:text}`gpt_verdict`. Which of the four parts does it, this table does not say, but for one. The third row gives every head its own keys and values, with a narrower SwiGLU in exchange: with groups it needs {glue:text}`gpt_groups:.3f` ± {glue:text}`gpt_groups_half:.3f` more, which {glue:text}`gpt_groups_verdict`. The reason for grouped queries is the cache, not the loss. (Rates were tried three times apart, and of longer trainings the table says nothing.) The small run above, one seed and 60 steps on 100 lines, has {glue:text}`gpt_live`; it says nothing about the table, and shows that the command runs.
 #
 # ## Fine-tuning
 #
@@ -884,14 +884,15 @@ for other, key in (("from nothing", "nothing"), ("bag of words", "bag")):
         glue(f"gpt_gain_{key}_{labels}", f"{value:+.2f} ± {half:.2f}", display=False)
 glue("gpt_bag_verdict", compared(
     *gains["bag of words", 1000],
-    "here the network is ahead",
+    "the network is ahead",
     "the bag is ahead, and no language model is needed for this task",
     "the two cannot be told apart, and no language model is needed for this task",
 ), display=False)
+glue("gpt_kind_steps", study["steps"], display=False)
 glue("gpt_shots", f"{175e9 / parameters(shipped):,.0f}", display=False)
 
 # %% [markdown]
-# With 1,000 labels the network is right for {glue:text}`gpt_kinds_pre:.0%` of the glosses from the shipped weights and for {glue:text}`gpt_kinds_nothing:.0%` from nothing, and a bag of words with the same labels for {glue:text}`gpt_kinds_bag:.0%`. What pre-training adds to the same network is {glue:text}`gpt_gain_nothing_1000`, and {glue:text}`gpt_gain_nothing_200` with 200 labels. Beside the bag of words it is {glue:text}`gpt_gain_bag_1000`, and {glue:text}`gpt_gain_bag_200` with 200 labels; with 1,000 {glue:text}`gpt_bag_verdict`.
+# With 1,000 labels the network is right for {glue:text}`gpt_kinds_pre:.0%` of the glosses from the shipped weights and for {glue:text}`gpt_kinds_nothing:.0%` from nothing, and a bag of words with the same labels for {glue:text}`gpt_kinds_bag:.0%`. What pre-training adds to the same network is {glue:text}`gpt_gain_nothing_200` with 200 labels and {glue:text}`gpt_gain_nothing_1000` with 1,000. All had {glue:text}`gpt_kind_steps:d` steps, so this is about few steps as much as about few labels. Pre-trained less bag of words is {glue:text}`gpt_gain_bag_200` and {glue:text}`gpt_gain_bag_1000`: with 1,000 labels {glue:text}`gpt_bag_verdict`. (The network has read the glosses of the labels, and many more of that dictionary, without their kinds; those of the test it never read.)
 # Asked without any training the model is at {glue:text}`gpt_kinds_unasked:.0%`, {glue:text}`gpt_unasked_place` the {glue:text}`gpt_kinds_most:.0%` of always naming the most frequent kind. (Our guess: it has never seen a line of this form.) Models that answer prompts nobody trained, best with a few examples in the prompt, have billions of parameters: {cite:t}`brown2020` had 175 billion, {glue:text}`gpt_shots` times ours.
 #
 # **Translation.** From an English caption to the Mandarin one, with {glue:text}`gpt_taught:,` pairs to learn from. **BLEU-4** says how many runs of up to four characters the translation shares with the wanted one, from 0 to 1 ([chapter 13](13_evaluation.py) has the formula). A Mandarin noun asks for its **measure word**, 一只猫 but 一辆车; we count it where the right noun is named. Rows *val* are new scenes of the known kind. Rows *composition* are new in one of two ways: a *pair* of nouns, or a colour on a noun (*binding*), that no caption of pre-training or fine-tuning ever showed. The dictionary does name a few of these bindings, in English; scenes with one of them are left out:
@@ -1041,7 +1042,7 @@ glue("gpt_seed_spread", float(np.ptp(by_size[amounts[3]])), display=False)
 glue("gpt_fold_size", float(amounts[3] / amounts[0]), display=False)
 glue("gpt_fold_tokens", float(max(by_tokens) / min(by_tokens)), display=False)
 
-# %% mystnb={"figure": {"caption": "Bits a byte over the number of parameters (left) and of training tokens (right), all axes logarithmic. Each dot is a seed; the line is the power law through the means.", "name": "fig-gpt-scaling"}, "image": {"alt": "Two panels with four groups of three dots each and a fitted line. SCALEALT"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Bits a byte over the number of parameters (left) and of training tokens (right), all axes logarithmic. Each dot is a seed; the line is the power law through the means.", "name": "fig-gpt-scaling"}, "image": {"alt": "Two panels with four groups of three dots each and a fitted line. In both, dots and line fall from left to right. On the left the dots bend: at the right end they fall more slowly than the line."}} tags=["hide-input"]
 figure, panels = plt.subplots(1, 2, figsize=(6.8, 2.8), sharey=True)
 laws = (("parameters", by_size), ("tokens", by_tokens))
 for panel, (name, found), colour in zip(panels, laws, (BLUE, ORANGE), strict=True):
@@ -1059,7 +1060,7 @@ panels[0].set(ylabel="bits a byte");
 
 # %% [markdown]
 # Over size ({glue:text}`gpt_fold_size:.0f` times) {glue:text}`gpt_falls_size`; over tokens ({glue:text}`gpt_fold_tokens:.0f` times) {glue:text}`gpt_falls_tokens`. The exponents, {glue:text}`gpt_exponent_size` and {glue:text}`gpt_exponent_tokens` (Student's $t$ over three seeds, all on the same test lines), are those of *this* text, *this* tokenizer and these lengths of training. They are not $\alpha$ and $\beta$: a straight line has no $E$, and where $E$ is large its slope is much smaller. Four points invite a line whatever they are: between the first two sizes the exponent is {glue:text}`gpt_alpha_first:.3f`, between the last two {glue:text}`gpt_alpha_last:.3f`. The line through
-# the three smaller sizes foretells {glue:text}`gpt_foretold:.3f` for the largest; it is {glue:text}`gpt_real:.3f`, and its seeds lie {glue:text}`gpt_seed_spread:.3f` apart. The intervals know the seeds and nothing of a wrong formula, or of a learning rate that was chosen on fewer tokens. So a scaling law may be used to plan a run *near* those that it was fitted to. It may not be used to
+# the three smaller sizes foretells {glue:text}`gpt_foretold:.3f` for the largest; it is {glue:text}`gpt_real:.3f`, and its seeds lie {glue:text}`gpt_seed_spread:.3f` apart. (The formula has room for that: with $n$ fixed, its last term stays however large $N$ is.) Three seeds can agree by luck, so do not trust the narrower of the two intervals. Both know the seeds, and nothing of a wrong formula, or of a learning rate that was chosen on fewer tokens. So a scaling law may be used to plan a run *near* those that it was fitted to. It may not be used to
 # promise what a hundred times more would give, to compare two texts or tokenizers, or to foretell an ability. The five numbers of {eq}`eq-gpt-scaling` cannot be had from so few runs; even its published fit had intervals much too narrow, and other numbers when {cite:t}`besiroglu2024` fitted it again.
 #
 # ## Speed, beside transformers

@@ -11,7 +11,7 @@
 #
 # ```{glue:figure} gpt_promise
 # :name: fig-gpt-promise
-# :alt: Left, a bar for each model, the bits that it needs for a byte of a dictionary: a uniform guess, counted n-grams of growing order, which need fewer and fewer, and the network, which needs a little more than the last of them. Right, three sentences that the network wrote.
+# :alt: Left, a bar for each model, the bits that it needs for a byte of a dictionary: a uniform guess, counted n-grams of growing order, which need fewer and fewer, and the network, which needs a little more than the last of them. Right, how the network went on after three beginnings.
 #
 # Left: how many bits a byte of a dictionary costs, by counting and with the network of this chapter. The shorter the bar, the better: the counted 5-gram is ahead of the network.
 # Right: what that network writes after the words in bold.
@@ -310,7 +310,8 @@ print(f"loss {copied:.3f}; after a token it writes the same token again: {echo:.
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
 sizes = {"vocab_size": V, "n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 32}
-article = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, bos_token_id=0, eos_token_id=None)).eval()
+config = transformers.GPT2Config(**sizes, bos_token_id=0, eos_token_id=None)
+article = transformers.GPT2LMHeadModel(config).eval()
 given = article(fresh, labels=fresh)
 assert torch.allclose(given.loss, next_token_loss(given.logits, fresh))  # shifted inside
 print("fit:", hasattr(article, "fit"))
@@ -440,9 +441,11 @@ for text in lines("train"):
     read_ids += [*tokenizer.encode(text), END]
 some_captions = [recipe.english("train", 2 * number) for number in range(200)]
 some_captions += [recipe.mandarin("train", 2 * number + 1) for number in range(200)]
-caption_ids = sum(len(tokenizer.encode(text)) + 1 for text in some_captions) * 2 * recipe.SCENES // 400
+captions = 2 * recipe.SCENES
+caption_ids = sum(len(tokenizer.encode(text)) + 1 for text in some_captions) * captions // 400
 tokens_read = plan["steps"] * plan["batch_size"] * (shipped.context - 1)
-print(f"tokens: dictionary {len(read_ids):,}, {2 * recipe.SCENES:,} captions about {caption_ids:,}; read {tokens_read:,}")
+print(f"tokens: dictionary {len(read_ids):,}, {captions:,} captions about {caption_ids:,}; "
+      f"read {tokens_read:,}")
 
 # %% tags=["remove-cell"]
 glue("gpt_caption_share", caption_ids / (caption_ids + len(read_ids)), display=False)
@@ -504,7 +507,8 @@ scores = {name: bits(cost, byte_counts) for name, cost in costs.items()}
 for name in ("1-gram", "2-gram", "3-gram", "5-gram", "GPT"):
     drawn = bootstrap(bits, costs[name], byte_counts)
     perplexity = math.exp(costs[name].sum() / tokens_asked)
-    print(f"{name:7} {scores[name]:.3f} bits a byte ({drawn.low:.3f} to {drawn.high:.3f}), perplexity {perplexity:6.1f}")
+    print(f"{name:7} {scores[name]:.3f} bits a byte ({drawn.low:.3f} to {drawn.high:.3f}), "
+          f"perplexity {perplexity:6.1f}")
 counters = [name for name in scores if name != "GPT"]
 strongest = min(counters, key=scores.get)
 lead = bootstrap(lambda a, b, n: bits(a - b, n), costs[strongest], costs["GPT"], byte_counts)
@@ -550,6 +554,7 @@ def mixed_costs(probs, first, share):
     return np.array([-np.log(share * row[:, first] + (1 - share) * row[:, 2]).sum() for row in probs])
 
 
+# %%
 validation, questions = said_by_each(recipe.some(lines("val"), 100)), said_by_each(asked)
 mixtures = {}
 for first, name in ((0, "network"), (1, "3-gram")):
@@ -933,7 +938,8 @@ def gap(score, split, table):
     first, second = (table[start, split] for start in STARTS)
     seeds = [less(a, b) for a, b in zip(first, second, strict=True)]
     drawn = bootstrap(less, *first, *second, draws=300)
-    return drawn.value, math.hypot(STUDENT * np.std(seeds, ddof=1) / math.sqrt(3), (drawn.high - drawn.low) / 2)
+    half = STUDENT * np.std(seeds, ddof=1) / math.sqrt(3)
+    return drawn.value, math.hypot(half, (drawn.high - drawn.low) / 2)
 
 
 gaps = {}
@@ -1138,6 +1144,16 @@ glue("gpt_speed_many", float(speeds[32]), display=False)
 # %% [markdown]
 # Ours writes {glue:text}`gpt_speed_one:.1f` times as many tokens a second alone and {glue:text}`gpt_speed_many:.1f` times in a batch of 32 on the machine that made this page. The arithmetic is the same. Our guess is that a small model spends much of its time in the Python around it; then the difference would shrink as the model grows, which we have not measured.
 #
+# ## What came after
+#
+# - **Mixture of experts.** Many feed-forward networks in each layer, of which a small router picks a few for each token: Mixtral has 8 and takes 2, so that of 47 billion parameters 13 billion work on a token {cite}`jiang2024`. Parameters become cheap in time, not in memory. An exercise builds one.
+# - **Long context.** Rotary frequencies are slowed down so that a position beyond the training looks like one within: all alike in position interpolation {cite}`chen2023`, the slow pairs more than the fast ones in YaRN {cite}`peng2024` and in Llama 3's rule, which `rotary_frequencies` has. Mistral 7B looks at a window instead {cite}`jiang2023`.
+# - **A smaller cache.** DeepSeek-V2 keeps one short vector a token, from which keys and values of all heads are computed, in place of grouped queries {cite}`deepseek2024`. Sparse and linear attention we leave out.
+# - **Another optimiser.** Muon makes the update of each matrix nearly orthogonal; {cite:t}`liu2025` trained a model of 16 billion parameters with it.
+# - **What follows pre-training.** Fine-tuning on instructions with their answers, and then on what people prefer, makes a model answer {cite}`ouyang2022`; {cite:t}`rafailov2023` do the second part without reinforcement learning. ([Chapter 15](15_decoding.py) only chooses words.) Preferences are not in this course yet.
+#
+# You know now what such a model computes, token by token, and what its published parts are. What you do not know of closed models, nobody outside does.
+#
 # ## What goes wrong
 #
 # ### The first weights
@@ -1160,6 +1176,7 @@ def with_spread(spread, shrink=True, tables=None):
     return make
 
 
+# %%
 ways = {"0.02, shrunk": (0.02,), "0.02, all alike": (0.02, False), "0.057, shrunk": (0.057,),
         "0.057, tables 1": (0.057, True, 1.0)}
 starts = {}
@@ -1213,16 +1230,6 @@ glue("gpt_right", int(agree["right"]), display=False)
 
 # %% [markdown]
 # {glue:text}`gpt_left:d` and {glue:text}`gpt_right:d` of 60. The test for it is an invariance again: a batch of different lengths writes what each row writes alone.
-#
-# ## What came after
-#
-# - **Mixture of experts.** Many feed-forward networks in each layer, of which a small router picks a few for each token: Mixtral has 8 and takes 2, so that of 47 billion parameters 13 billion work on a token {cite}`jiang2024`. Parameters become cheap in time, not in memory. An exercise builds one.
-# - **Long context.** Rotary frequencies are slowed down so that a position beyond the training looks like one within: all alike in position interpolation {cite}`chen2023`, the slow pairs more than the fast ones in YaRN {cite}`peng2024` and in Llama 3's rule, which `rotary_frequencies` has. Mistral 7B looks at a window instead {cite}`jiang2023`.
-# - **A smaller cache.** DeepSeek-V2 keeps one short vector a token, from which keys and values of all heads are computed, in place of grouped queries {cite}`deepseek2024`. Sparse and linear attention we leave out.
-# - **Another optimiser.** Muon makes the update of each matrix nearly orthogonal; {cite:t}`liu2025` trained a model of 16 billion parameters with it.
-# - **What follows pre-training.** Fine-tuning on instructions with their answers, and then on what people prefer, makes a model answer {cite}`ouyang2022`; {cite:t}`rafailov2023` do the second part without reinforcement learning. ([Chapter 15](15_decoding.py) only chooses words.) Preferences are not in this course yet.
-#
-# You know now what such a model computes, token by token, and what its published parts are. What you do not know of closed models, nobody outside does.
 #
 # ## Exercises
 #

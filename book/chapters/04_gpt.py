@@ -584,6 +584,7 @@ assert mixed < min(scores.values())
 # %%
 from mmcourse.recipes.gpt_studies import small_corpus
 
+counted.clear()  # those tables are large, and no longer needed
 fine, fine_ids = small_corpus()
 fine_rows = [[END, *fine.encode(text), END] for text in asked]
 fine_bits = {}
@@ -902,7 +903,7 @@ glue("gpt_shots", f"{175e9 / parameters(shipped):,.0f}", display=False)
 #
 # **Translation.** From an English caption to the Mandarin one, with {glue:text}`gpt_taught:,` pairs to learn from. **BLEU-4** says how many runs of up to four characters the translation shares with the wanted one, from 0 to 1 ([chapter 13](13_evaluation.py) has the formula). A Mandarin noun asks for its **measure word**, 一只猫 but 一辆车; we count it where the right noun is named. Rows *val* are new scenes of the known kind. Rows *composition* are new in one of two ways: a *pair* of nouns, or a colour on a noun (*binding*), that no caption of pre-training or fine-tuning ever showed. The dictionary does name a few of these bindings, in English; scenes with one of them are left out:
 
-# %%
+# %% tags=["hide-input"]
 from mmcourse.evaluation import bleu_counts, bleu_from_counts
 from mmcourse.gpt import measure_words
 
@@ -928,7 +929,7 @@ for (start, split), each in exact.items():
     print(f"{start:12} {split:11} exact {value:.2f} ± {half:.2f}, BLEU-4 {score:.2f}, "
           f"{named} nouns right, {with_word} of them with their measure word")
 
-# %%
+# %% tags=["hide-input"]
 def gap(score, split, table):
     """Mean score of the seeds of the first start less that of the second, and half its interval."""
     def less(*rows):
@@ -953,7 +954,7 @@ for split in ("val", "composition"):
     shown = ", ".join(f"{name} {value:+.2f} ± {half:.2f}" for name, (value, half) in gaps[split].items())
     print(f"{split:11} pre-trained less from nothing: {shown}")
 
-# %%
+# %% tags=["hide-input"]
 kinds_of_scene = {}
 for row in study["rows"][:2]:
     for place, (number, new) in enumerate(zip(row["scenes"], row["novelty"], strict=True)):
@@ -1093,7 +1094,7 @@ panels[0].set(ylabel="bits a byte");
 #
 # The same weights, greedy, with a cache, float32, one thread; both write the same tokens. The median of three runs in turns.
 
-# %%
+# %% tags=["hide-input"]
 config = transformers.GPT2Config(vocab_size=2048, n_embd=128, n_layer=4, n_head=4, n_positions=128,
                                  bos_token_id=0, eos_token_id=None, pad_token_id=0)
 their_gpt = transformers.GPT2LMHeadModel(config).eval()
@@ -1160,7 +1161,7 @@ glue("gpt_speed_many", float(speeds[32]), display=False)
 #
 # GPT draws its weights with a standard deviation of 0.02 {cite}`radford2018`. GPT-2 gives the last matrix of each sub-layer, whose output is added to the stream, less, by a factor of the root of the number of such sums {cite}`radford2019`: there are $2L$, so $0.02 / \sqrt{2L}$. It did so at a width of 768 and more. We change the first weights on the network with GPT-2's block and width 96, and train 100 steps; $0.057 = 0.02 \sqrt{768 / 96}$ gives sums of 96 products the size that GPT-2's have. The last row has 0.057 too, but for its two tables, for tokens and positions: they have PyTorch's default for embeddings, 1.
 
-# %%
+# %% tags=["hide-input"]
 def with_spread(spread, shrink=True, tables=None):
     """``make`` for GPT-2's block with other first weights."""
     def make(vocab_size):

@@ -367,9 +367,9 @@ def in_dictionary():
 
 
 def scenes(split, count, first=0):
-    """Numbers of scenes of a split from ``first`` on, a list, without those that were read of.
+    """Numbers of ``count`` scenes of a split from ``first`` on, a list.
 
-    In ``composition``, those are scenes with a pair of :func:`in_dictionary`.
+    In ``composition``, scenes with a pair of :func:`in_dictionary` are passed over.
     """
     found = []
     number = first

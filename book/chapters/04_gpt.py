@@ -1149,7 +1149,7 @@ glue("gpt_speed_many", float(speeds[32]), display=False)
 #
 # - **Mixture of experts.** Many feed-forward networks in each layer, of which a small router picks a few for each token: Mixtral has 8 and takes 2, so that of 47 billion parameters 13 billion work on a token {cite}`jiang2024`. Parameters become cheap in time, not in memory. An exercise builds one.
 # - **Long context.** Rotary frequencies are slowed down so that a position beyond the training looks like one within: all alike in position interpolation {cite}`chen2023`, the slow pairs more than the fast ones in YaRN {cite}`peng2024` and in Llama 3's rule, which `rotary_frequencies` has. Mistral 7B looks at a window instead {cite}`jiang2023`.
-# - **A smaller cache.** DeepSeek-V2 keeps one short vector a token, from which keys and values of all heads are computed, in place of grouped queries {cite}`deepseek2024`. Sparse and linear attention we leave out.
+# - **A smaller cache.** In place of grouped queries DeepSeek-V2 keeps, in each layer, one short vector a token, from which keys and values of all heads are computed, and a small rotary key {cite}`deepseek2024`. Sparse and linear attention we leave out.
 # - **Another optimiser.** Muon makes the update of each matrix nearly orthogonal; {cite:t}`liu2025` trained a model of 16 billion parameters with it.
 # - **What follows pre-training.** Fine-tuning on instructions with their answers, and then on what people prefer, makes a model answer {cite}`ouyang2022`; {cite:t}`rafailov2023` do the second part without reinforcement learning. ([Chapter 15](15_decoding.py) only chooses words.) Preferences are not in this course yet.
 #

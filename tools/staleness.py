@@ -27,6 +27,7 @@ DATA = {
     "mmcourse.recipes.gpt_studies": "mmcourse/recipes/measured/gpt_*.json",
     "mmcourse.recipes.fusion_studies": "mmcourse/recipes/measured/fusion_*.json",
     "mmcourse.recipes.text_studies": "mmcourse/recipes/measured/text_*.json",
+    "mmcourse.recipes.alignment_studies": "mmcourse/recipes/measured/alignment_*.json",
 }
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 

@@ -78,8 +78,6 @@ def test_nothing_else_of_the_pages_changes(course):
     ("file", "part", "neighbours"),
     [
         ("23_cases", "VI Beyond", ["book/chapters/23_cases"]),
-        ("11_alignment", "III One space",
-         ["book/chapters/10_contrastive", "book/chapters/11_alignment"]),
         ("17_interpretability", "V The captioner",
          ["book/chapters/16_photographs", "book/chapters/17_interpretability"]),
         ("21_text_to_image", "VI Beyond", ["book/chapters/21_text_to_image"]),

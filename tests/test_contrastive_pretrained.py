@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -249,3 +250,21 @@ def test_a_tower_without_an_embedding_or_with_an_unknown_activation_is_refused()
     reference.config.vision_config.hidden_act = "relu6"
     with pytest.raises(ValueError, match="unknown activation 'relu6'"):
         from_transformers(reference)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_a_folder_that_asks_to_run_its_own_code(folders, tmp_path, monkeypatch, file):
+    """Nobody is asked for leave either, whose answer might be yes."""
+    folder = shutil.copytree(folders["clip"], tmp_path / "model")
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
+    classes = {"AutoConfig": "code.Own", "AutoModel": "code.Own"}
+    if file == "tokenizer_config.json":
+        classes = {"AutoTokenizer": ["code.Own", None]}
+    (folder / file).write_text(json.dumps({"model_type": "own", "auto_map": classes}))
+    monkeypatch.setattr("builtins.input", lambda prompt: "y")
+    if file == "config.json":
+        with pytest.raises(ValueError, match="custom code"):
+            CLIP.from_transformers(folder)
+    else:
+        CLIP.from_transformers(folder)  # with the tokenizer that transformers itself has
+    assert not (tmp_path / "ran").exists()

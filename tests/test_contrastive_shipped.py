@@ -1,6 +1,7 @@
 """What the shipped CLIP of scenes must reach, and its first half must not."""
 
 import pytest
+import torch
 
 from mmcourse.contrastive import recall_at_k, true_of
 from mmcourse.data import EmojiScenes
@@ -67,3 +68,23 @@ def test_it_takes_what_people_type(models):
         best = (image @ text).topk(20).indices.tolist()
         found += any(noun == g.noun for row in best for g in scenes[row].description.groups)
     assert found > 18
+
+
+def test_pictures_of_another_size_are_refused(models):
+    pixels = models["clip"].prepare([EmojiScenes("val")[0].image])
+    with pytest.raises(ValueError, match=r"64 x 64 pixels, got \(32, 128\): prepare"):
+        models["clip"].encode_image(pixels.reshape(1, 3, 32, 128))
+    with pytest.raises(ValueError, match="at least one text, got an empty list"):
+        models["clip"].text_features([])
+    with pytest.raises(ValueError, match="at least one picture, got an empty list"):
+        models["clip"].image_features([])
+
+
+def test_it_works_in_half_and_double_precision(models):
+    picture, text = EmojiScenes("val")[0].image, EmojiScenes("val")[0].captions[0]
+    single = models["clip"]
+    expected = single.similarity(single.image_features([picture]), single.text_features([text]))
+    for kind in (torch.bfloat16, torch.float16, torch.float64):
+        model = load("clip").to(kind)
+        found = model.similarity(model.image_features([picture]), model.text_features([text]))
+        assert (found - expected).abs().max() < (2.0 if kind != torch.float64 else 1e-4), kind

@@ -77,11 +77,15 @@ class DualEncoder(nn.Module):
     @torch.no_grad()
     def image_features(self, pictures, batch_size=64):
         """Embeddings ``(n, E)`` of length 1 of a list of pictures, without gradients."""
+        if len(pictures) == 0:
+            raise ValueError("expected at least one picture, got an empty list")
         parts = [pictures[at : at + batch_size] for at in range(0, len(pictures), batch_size)]
         return torch.cat([self.encode_image(self.prepare(part)).cpu() for part in parts])
 
     @torch.no_grad()
     def text_features(self, texts, batch_size=256):
         """Embeddings ``(n, E)`` of length 1 of a list of texts, without gradients."""
+        if len(texts) == 0:
+            raise ValueError("expected at least one text, got an empty list")
         parts = [texts[at : at + batch_size] for at in range(0, len(texts), batch_size)]
         return torch.cat([self.encode_text(self.tokenize(part)).cpu() for part in parts])

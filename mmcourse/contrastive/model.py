@@ -77,8 +77,18 @@ class CLIP(DualEncoder, SavedModel):
         return plain.train(self.training)
 
     def encode_image(self, pixels):
-        """Embeddings ``(B, E)`` of length 1 of what :meth:`prepare` gives."""
-        tokens = self.image_tower.tokens(pixels.to(self.device))  # (B, N, D)
+        """Embeddings ``(B, E)`` of length 1 of what :meth:`prepare` gives.
+
+        ValueError for pictures that are not as large as the model's.
+        """
+        side = self.image_size
+        if pixels.shape[2:] != (side, side):
+            raise ValueError(
+                f"pictures must have {side} x {side} pixels, got {tuple(pixels.shape[2:])}: "
+                "prepare() makes them fit"
+            )
+        pixels = pixels.to(self.device, self.log_scale.dtype)
+        tokens = self.image_tower.tokens(pixels)  # (B, N, D)
         whole = self.image_tower.pool(tokens)
         if not self.has_sides:
             return unit(whole)

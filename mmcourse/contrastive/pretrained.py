@@ -189,11 +189,14 @@ def from_transformers(name):
     try:
         from transformers import AutoModel
 
-        offline = not is_folder and not hub_answers()
+        options = {
+            "local_files_only": not is_folder and not hub_answers(),
+            "trust_remote_code": False,  # else a model may ask on the terminal to run its own code
+        }
         with quiet_transformers():
-            model = AutoModel.from_pretrained(name, dtype=torch.float32, local_files_only=offline)
-        mean, std = colours_of(name, offline)
-        return convert(model, tokenizer_of(name, offline), mean, std)
+            model = AutoModel.from_pretrained(name, dtype=torch.float32, **options)
+        mean, std = colours_of(name, options)
+        return convert(model, tokenizer_of(name, options), mean, std)
     except ImportError as error:
         raise ValueError(
             f"{str(name)!r} needs packages that are missing ({error}): "
@@ -207,23 +210,26 @@ def from_transformers(name):
         ) from error
 
 
-def colours_of(name, offline):
-    """Mean and standard deviation of the colours that a checkpoint was trained with."""
+def colours_of(name, options):
+    """Mean and standard deviation of the colours that a checkpoint was trained with.
+
+    ``options`` are for the download.
+    """
     from transformers import AutoImageProcessor
 
     try:
-        settings = AutoImageProcessor.from_pretrained(name, local_files_only=offline)
+        settings = AutoImageProcessor.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise ValueError(f"no preprocessor_config.json: {error}") from error
     return settings.image_mean, settings.image_std
 
 
-def tokenizer_of(name, offline):
-    """The tokenizer of a checkpoint, or None where it has none."""
+def tokenizer_of(name, options):
+    """The tokenizer of a checkpoint, or None where it has none; ``options`` as above."""
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(name, local_files_only=offline)
+        return AutoTokenizer.from_pretrained(name, **options)
     except (OSError, ValueError):
         return None
 

@@ -24,10 +24,11 @@ from torch import nn
 from mmcourse.data import EmojiScenes
 from mmcourse.data.captioned import words_of
 from mmcourse.data.glosses import KINDS, glosses
-from mmcourse.hub import load, load_tokenizer
 from mmcourse.recipes.text import MASK, PAD, SCENES, Rows, collate, evaluate
 from mmcourse.text import (
     IGNORE,
+    TOKENIZER,
+    BPETokenizer,
     LSTMEncoder,
     MaskedLanguageModel,
     TextClassifier,
@@ -37,6 +38,9 @@ from mmcourse.text import (
 )
 
 FOLDER = Path(__file__).with_name("measured")
+SHIPPED = (
+    Path(__file__).parents[1] / "shipped" / "text"
+)  # what `python -m mmcourse.recipes.text` made
 LONGEST = 32  # tokens of a gloss that the encoders read; the bag of words reads all
 WARMUP = 10  # steps
 
@@ -66,7 +70,7 @@ def read(name):
 def fresh(arm, seed):
     """A classifier of glosses with the encoder of an arm."""
     torch.manual_seed(seed)
-    shipped = load("text")
+    shipped = MaskedLanguageModel.from_pretrained(SHIPPED)
     if arm == "pre-trained":
         encoder = shipped.encoder
     elif arm == "untrained":  # the same sizes
@@ -78,7 +82,7 @@ def fresh(arm, seed):
 
 def rows_of(texts):
     """The ids of glosses, cut, and their kinds as numbers (n,)."""
-    tokenizer = load_tokenizer("text")
+    tokenizer = BPETokenizer.load(SHIPPED / TOKENIZER)
     rows = [tokenizer.encode(gloss.text)[:LONGEST] for gloss in texts]
     return rows, torch.tensor([KINDS.index(gloss.kind) for gloss in texts])
 
@@ -230,13 +234,13 @@ def labels():
 def tiny(seed=0):
     """A masked language model that learns in seconds."""
     torch.manual_seed(seed)
-    size = len(load_tokenizer("text"))
+    size = len(BPETokenizer.load(SHIPPED / TOKENIZER))
     return MaskedLanguageModel(size, width=64, layers=2, heads=4, context=64)
 
 
 def captions(first, last):
     """The ids of the captions of some scenes of ``train``."""
-    tokenizer = load_tokenizer("text")
+    tokenizer = BPETokenizer.load(SHIPPED / TOKENIZER)
     scenes = EmojiScenes("train", 32)
     return [
         tokenizer.encode(text) for number in range(first, last) for text in scenes[number].captions

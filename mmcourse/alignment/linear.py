@@ -12,8 +12,8 @@ import torch
 class Projection(NamedTuple):
     """An affine map of rows: what :func:`principal_axes` and :func:`cca` give."""
 
-    mean: torch.Tensor  # (D,)
-    axes: torch.Tensor  # (D, K)
+    mean: torch.Tensor  #: what is taken away, (D,)
+    axes: torch.Tensor  #: the directions that are kept, (D, K)
 
     def __call__(self, x):
         """Rows ``(..., D)`` become ``(..., K)``."""

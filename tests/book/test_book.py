@@ -104,7 +104,7 @@ def test_no_large_script_keeps_a_page_from_showing(site, page):
 
 def test_site_is_light(site):
     weight = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
-    assert weight <= 40e6, f"the pages weigh {weight / 1e6:.0f} MB; 40 MB are allowed"
+    assert weight <= 60e6, f"the pages weigh {weight / 1e6:.0f} MB; 60 MB are allowed"
 
 
 class Names(HTMLParser):

@@ -69,10 +69,10 @@ def cca(x, y, size, *, ridge=0.0):
     .. math:: C_{xx}^{-1/2}\, C_{xy}\, C_{yy}^{-1/2} = U S V^\top, \qquad
               A = C_{xx}^{-1/2} U, \qquad B = C_{yy}^{-1/2} V
 
-    Each column of ``x`` by A has variance 1 and none correlates with another. ``ridge`` r adds
-    r times the mean variance of a side to all variances of that side: with few pairs it keeps
-    directions that hardly vary from being taken for discoveries, and the numbers given are then
-    no longer exact correlations. ValueError where a covariance has no inverse.
+    Without a ridge each column of ``x`` by A has variance 1 and none correlates with another.
+    ``ridge`` r adds r times the mean variance of a side to all variances of that side: with few
+    pairs it keeps directions that hardly vary from being taken for discoveries, and the numbers
+    given are then no longer exact correlations. ValueError where a covariance has no inverse.
     """
     x, y = checked_pairs(x, y)
     most = min(x.shape[1], y.shape[1])

@@ -58,7 +58,7 @@ def refine(x, y, start, rounds=5):
 
     ``x`` (n, E) and ``y`` (m, E) need not pair. In each round those that are one another's nearest
     by cosine under the last map are taken for pairs (Conneau et al. 2018 begin with a map that was
-    learnt without pairs, Artetxe et al. 2017 with one from few). A start that is right for some
+    learned without pairs, Artetxe et al. 2017 with one from few). A start that is right for some
     gets better; one that is wrong stays wrong.
     """
     x, y = checked(x, y)

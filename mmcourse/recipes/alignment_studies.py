@@ -190,7 +190,7 @@ def by_cca(train, rows, setting, seed, steps=None):
 def by_rotation(train, rows, setting, seed, steps=STEPS):
     """A rotation of the pictures that a judge takes for texts, then Procrustes among neighbours.
 
-    The way of Conneau et al. 2018. It takes no pairs.
+    After Conneau et al. 2018, much shortened. It takes no pairs.
     """
     torch.manual_seed(seed)
     turn = nn.utils.parametrizations.orthogonal(nn.Linear(AXES, AXES, bias=False))

@@ -1164,7 +1164,7 @@ for name, joint in {"independent": independent, "mixed": independent + other / o
 # :::{dropdown} $H_T + H_I$, an entry-by-entry sum with one weight for each layer
 # **No.** A sum needs equal shapes. Broadcasting would not help either: 7 and 49 differ and neither is 1.
 # :::
-# :::{dropdown} $\operatorname{MHA}(H_T, H_I)$
+# :::{dropdown} The context, $\operatorname{MHA}(H_T, H_I)$
 # **Yes.** Lengths may differ; the result has a row for each of the 7 words.
 # :::
 # :::{dropdown} A linear layer from 64 to 32 on the sequence $[H_T; H_I]$ of 56 rows

@@ -1198,7 +1198,7 @@ for name, joint in {"independent": independent, "mixed": independent + other / o
 # :::{dropdown} $(0.7, 0.3)$, the mean
 # **No.** That is a vote.
 # :::
-# :::{dropdown} $(0.6, 0.4)$
+# :::{dropdown} $(0.6, 0.4)$, as the picture alone
 # **Yes.** The text says what was known before, so the picture alone decides.
 # :::
 # :::{dropdown} $(0.857, 0.143)$, since both sides agree on the first answer

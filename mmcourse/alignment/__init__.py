@@ -15,13 +15,12 @@ from mmcourse.alignment.adversarial import (
 )
 from mmcourse.alignment.autoencoder import CrossModalAutoencoder
 from mmcourse.alignment.gap import close_gap, gap_vector, linear_judge, modality_gap
-from mmcourse.alignment.linear import Projection, cca, principal_axes, procrustes
+from mmcourse.alignment.linear import cca, principal_axes, procrustes
 from mmcourse.alignment.unpaired import energy_distance, match_moments, mutual_nearest, refine
 
 __all__ = [
     "CrossModalAutoencoder",
     "Discriminator",
-    "Projection",
     "cca",
     "close_gap",
     "energy_distance",

@@ -10,7 +10,7 @@ import torch
 
 
 class Projection(NamedTuple):
-    """An affine map of rows: what :func:`principal_axes` and :func:`cca` give."""
+    """An affine map of rows: what :func:`~mmcourse.alignment.principal_axes` and ``cca`` give."""
 
     mean: torch.Tensor  #: what is taken away, (D,)
     axes: torch.Tensor  #: the directions that are kept, (D, K)
@@ -40,7 +40,9 @@ def procrustes(x, y):
 
 
 def principal_axes(x, size, *, whiten=False):
-    """A :class:`Projection` on the ``size`` directions in which the rows x (n, D) vary most.
+    """The ``size`` directions in which the rows x (n, D) vary most.
+
+    They come as a :class:`~mmcourse.alignment.linear.Projection`.
 
     With ``whiten`` each of them is scaled to variance 1. Each axis is turned so that its largest
     entry is positive. ValueError where the rows do not vary in so many directions.
@@ -62,9 +64,9 @@ def principal_axes(x, size, *, whiten=False):
 def cca(x, y, size, *, ridge=0.0):
     r"""Canonical correlation analysis (Hotelling 1936) of ``x`` (n, D) and ``y`` (n, E).
 
-    It gives a :class:`Projection` for each side, on ``size`` directions in which the pairs
-    correlate most, and these correlations (K,), the largest first. With :math:`C_{xy}` the
-    covariance of the sides,
+    It gives a :class:`~mmcourse.alignment.linear.Projection` for each side, on ``size``
+    directions in which the pairs correlate most, and these correlations (K,), the largest first.
+    With :math:`C_{xy}` the covariance of the sides,
 
     .. math:: C_{xx}^{-1/2}\, C_{xy}\, C_{yy}^{-1/2} = U S V^\top, \qquad
               A = C_{xx}^{-1/2} U, \qquad B = C_{yy}^{-1/2} V

@@ -38,7 +38,7 @@ class Picture(NamedTuple):
 class Hit(NamedTuple):
     """A picture that was found."""
 
-    path: Path
+    path: Path  #: of its file
     score: float  #: the cosine of its embedding and the query's
 
 

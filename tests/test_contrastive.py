@@ -554,3 +554,16 @@ def test_scores_of_evaluation_take_its_features(model):
     assert score == pytest.approx(2.5 * (image * text).sum(1).clamp(min=0).numpy(), abs=1e-6)
     both = evaluation.ref_clip_score(image, text, text[:, None])
     assert both.shape == (3,) and (both >= score / 2.5).all()
+
+
+def test_a_tiny_vector_has_a_direction_too():
+    close(unit(torch.tensor([[3e-6, 4e-6]])), torch.tensor([[0.6, 0.8]]), 1e-6)
+
+
+def test_cosines_are_exact_under_autocast():
+    """Times a scale of 100, bfloat16's third digit would be a whole unit of a logit."""
+    torch.manual_seed(0)
+    first, second = torch.randn(5, 8), torch.randn(7, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = cosines(first, second)
+    close(found, cosines(first, second), 1e-6)

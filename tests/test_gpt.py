@@ -27,6 +27,7 @@ from mmcourse.gpt import (
     row_log_probs,
     token_log_probs,
 )
+from mmcourse.gpt.block import grouped_attention
 from tests.helpers import close, randomise
 
 V = 23
@@ -389,6 +390,13 @@ class TestDropout:
         model.eval()
         assert torch.equal(model(ids), model(ids))
 
+    def test_acts_on_words_and_positions_together(self):
+        model = randomise(GPT(V, 24, 2, 3, 40, dropout=0.3)).eval()
+        model.dropout.train()
+        model.dropout.p = 1.0  # everything is dropped, so that all places are alike
+        logits = model(some_ids(1, 9))
+        close(logits, logits[:, :1].expand_as(logits), 1e-5)
+
 
 class TestRMSNorm:
     def test_by_hand(self):
@@ -414,6 +422,19 @@ class TestRMSNorm:
 
 
 class TestRotary:
+    def test_a_model_of_half_precision_has_exact_angles(self, monkeypatch):
+        """In half precision, 257 positions on would be 256 or 258."""
+        model = Llama(V, 12, 1, 2, 1, 8, 300).bfloat16().eval()
+        seen = []
+
+        def noted(positions, frequencies):
+            seen.extend(rotary_angles(positions, frequencies))
+            return seen
+
+        monkeypatch.setattr("mmcourse.gpt.llama.rotary_angles", noted)
+        model(some_ids(1, 300))
+        close(seen[0][0, 0, :, 0], torch.arange(300.0).cos(), 1e-4)
+
     def test_by_hand(self):
         """A quarter turn of the first pair, an eighth of the second."""
         angles = torch.tensor([math.pi / 2, math.pi / 4])
@@ -518,6 +539,13 @@ class TestGroupedQueries:
         assert weights.shape == (2, 6, 5, 5)
         close(weights.sum(-1), torch.ones(2, 6, 5))
         assert (weights.triu(1) == 0).all()
+
+    def test_who_may_look_nowhere_finds_nothing(self):
+        query = torch.randn(1, 4, 3, 8)
+        key, value = torch.randn(2, 1, 2, 3, 8)
+        mask = torch.tensor([False, True, True])[None, None, None]  # the first place is padding
+        found = grouped_attention(query, key, value, mask)
+        assert (found[:, :, 0] == 0).all() and (found[:, :, 1:] != 0).all()
 
 
 class TestSwiGLU:

@@ -168,6 +168,7 @@ def test_a_shard_that_was_cut_off_is_made_again(folder, model, monkeypatch):
     shards[1].write_bytes(shards[1].read_bytes()[:40])
     report = PictureIndex(folder, model).update()
     assert report[:2] == (2, 4) and report.damaged == 1
+    assert PictureIndex(folder, model).update().damaged == 0, "it was removed"
 
 
 def test_what_is_gone_is_tidied_away(folder, model, monkeypatch):

@@ -171,6 +171,19 @@ def test_a_shard_that_was_cut_off_is_made_again(folder, model, monkeypatch):
     assert PictureIndex(folder, model).update().damaged == 0, "it was removed"
 
 
+def test_a_graph_of_before_is_forgotten(folder, model, monkeypatch):
+    """Here the graph is exact, so that no other package is needed."""
+    monkeypatch.setattr(
+        search, "neighbours", lambda backend, rows: lambda queries, k: nearest(rows, queries, k)
+    )
+    index = PictureIndex(folder, model)
+    index.update()
+    assert len(index.search("two red cars", backend="faiss")) == 6
+    save(6, folder / "6.png")
+    index.update()
+    assert len(index.search("two red cars", backend="faiss")) == 7
+
+
 def test_what_is_gone_is_tidied_away(folder, model, monkeypatch):
     monkeypatch.setattr(search, "SHARD", 2)
     PictureIndex(folder, model).update()

@@ -171,6 +171,19 @@ def test_a_shard_that_was_cut_off_is_made_again(folder, model, monkeypatch):
     assert PictureIndex(folder, model).update().damaged == 0, "it was removed"
 
 
+@pytest.mark.parametrize("what", ["size", "time"])
+def test_a_picture_changes_with_its_size_or_its_time(folder, model, what):
+    PictureIndex(folder, model).update()
+    file = folder / "2.png"
+    state = file.stat()
+    if what == "size":
+        file.write_bytes(file.read_bytes() + b"more")  # what follows the picture does not matter
+        os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    else:
+        os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    assert PictureIndex(folder, model).update()[:3] == (1, 5, 1)
+
+
 def test_a_graph_of_before_is_forgotten(folder, model, monkeypatch):
     """Here the graph is exact, so that no other package is needed."""
     monkeypatch.setattr(

@@ -171,6 +171,24 @@ def test_a_shard_that_was_cut_off_is_made_again(folder, model, monkeypatch):
     assert PictureIndex(folder, model).update().damaged == 0, "it was removed"
 
 
+def test_a_query_of_spaces_is_empty(folder, model):
+    index = PictureIndex(folder, model)
+    index.update()
+    for query in ("", "  "):
+        with pytest.raises(ValueError, match="the query is empty"):
+            index.search(query)
+
+
+def test_a_shard_is_whole_or_not_there(folder, model, monkeypatch):
+    def full(*arguments):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="could not write .* give another folder with --index"):
+        PictureIndex(folder, model).update()
+    assert list((folder / search.WHERE).glob("shard-*.safetensors")) == []
+
+
 @pytest.mark.parametrize("what", ["size", "time"])
 def test_a_picture_changes_with_its_size_or_its_time(folder, model, what):
     PictureIndex(folder, model).update()

@@ -88,3 +88,15 @@ def test_it_works_in_half_and_double_precision(models):
         model = load("clip").to(kind)
         found = model.similarity(model.image_features([picture]), model.text_features([text]))
         assert (found - expected).abs().max() < (2.0 if kind != torch.float64 else 1e-4), kind
+
+
+def test_of_a_long_text_the_beginning_is_read(models):
+    model = models["clip"]
+    long = "two red cars in the snow " * 9
+    assert len(long.split()) > model.max_length
+    first = " ".join(long.split()[: model.max_length])
+    assert (model.tokenize([long]) == model.tokenize([first])).all()
+
+
+def test_the_scale_is_in_single_precision():
+    assert load("clip").half().scale().dtype == torch.float32

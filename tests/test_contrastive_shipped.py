@@ -48,6 +48,7 @@ def test_without_sides_it_is_what_stands_first_in_an_embedding(models, tmp_path)
     joined = models["clip"].image_features(images)[:, : whole.shape[1]]
     joined = joined / joined.norm(dim=1, keepdim=True)
     assert (whole - joined).abs().max() < 1e-6
+    assert not models["clip-pairs"].training
     models["clip-pairs"].save_pretrained(tmp_path)
     again = load(tmp_path)
     assert not again.has_sides and (again.image_features(images) == whole).all()

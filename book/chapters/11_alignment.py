@@ -449,7 +449,7 @@ for axes, name in zip(grid[:, 0], ("picture", "from picture", "from words"), str
 
 # %% tags=["remove-cell"]
 SEEDS = len(studies.SEEDS)
-ARMS = [arm for arm in studies.ARMS if (studies.FOLDER / f"alignment_{arm}.json").exists()]
+ARMS = list(studies.ARMS)
 stored = {(arm, row["pairs"]): row for arm in ARMS for row in studies.read(arm)["rows"]}
 hits = {key: np.stack([studies.unpacked(seed["right"]) for seed in row["seeds"]])
         for key, row in stored.items()}  # each (seeds, 2, scenes)

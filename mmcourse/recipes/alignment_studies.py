@@ -10,9 +10,6 @@ axes, whitened. All scenes of training are there for every arm as *unpaired* pic
 the first K of a drawn order are its pairs.
 """
 
-import json
-import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -40,10 +37,10 @@ from mmcourse.captioning import SceneCaptioner
 from mmcourse.contrastive import clip_loss, cosines, true_of
 from mmcourse.data import EmojiScenes
 from mmcourse.data.drawings import nouns
+from mmcourse.recipes.stored import machine, path_of, read_study, write_study
 from mmcourse.text import BPETokenizer, MaskedLanguageModel
 from mmcourse.text.encoder import mean_of_tokens, pad
 
-FOLDER = Path(__file__).with_name("measured")
 SHIPPED = Path(__file__).parents[1] / "shipped"
 WORLD = tuple(noun.name for noun in nouns()[::8])  # 41 nouns
 TRAINING, TUNING, TESTED = 4000, 300, 500  # scenes
@@ -60,7 +57,7 @@ WORD_WEIGHT = 10.0  # of the words' loss, which is about a tenth of the pictures
 
 def read(arm):
     """What the study of an arm found, a dict."""
-    return json.loads((FOLDER / f"alignment_{arm}.json").read_text(encoding="utf-8"))
+    return read_study(f"alignment_{arm}")
 
 
 # Features -------------------------------------------------------------------------------------
@@ -464,30 +461,17 @@ def main(arms):
     torch.set_num_threads(1)
     loaded = load_all()
     relevant = {name: loaded[name].relevant() for name in ("tune", "test")}
-    FOLDER.mkdir(exist_ok=True)
     for arm in arms:
-        path = FOLDER / f"alignment_{arm}.json"
-        found = {
-            "command": f"python -m mmcourse.recipes.alignment_studies {arm}",
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} thread(s)",
-            "torch": torch.__version__,
-            "rows": [],
-        }
-        if path.exists():
+        command = f"python -m mmcourse.recipes.alignment_studies {arm}"
+        found = {"command": command, "rows": []} | machine()
+        if path_of(f"alignment_{arm}").exists():
             found["rows"] = read(arm)["rows"]
         done = [row["pairs"] for row in found["rows"]]
         for count in counts_for(arm):
             if count not in done:
                 found["rows"].append(measure(arm, count, loaded, relevant))
                 found["rows"].sort(key=lambda row: row["pairs"])
-                write(path, found)
-
-
-def write(path, found):
-    """A file, whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    os.replace(part, path)
+                write_study(f"alignment_{arm}", found)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,6 @@ file, with the command, the seconds and the machine in it; NAME is ``table``, ``
 holds already, measured with the same settings, is not measured again: delete it to begin anew.
 """
 
-import json
-import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -32,10 +29,10 @@ from mmcourse.fusion import (
     tensors,
     tokenizer,
 )
+from mmcourse.recipes.stored import machine, path_of, read_study, write_study
 from mmcourse.text import LSTMEncoder
 from mmcourse.vision import to_pixels
 
-FOLDER = Path(__file__).with_name("measured")
 CAPTIONER = Path(__file__).parents[1] / "shipped" / "scenes"  # whose convolutions see
 WIDTH = 48
 PARAMETERS = 50_000  # of a fusion
@@ -53,7 +50,7 @@ LONGER = ("concatenation", "cross-attention")  # with dropout, and as many whole
 
 def read(name):
     """What a study found, a dict."""
-    return json.loads((FOLDER / f"fusion_{name}.json").read_text(encoding="utf-8"))
+    return read_study(f"fusion_{name}")
 
 
 @torch.no_grad()
@@ -273,8 +270,7 @@ def main(name):
     """Make a study, or complete it, and write what it found."""
     torch.set_num_threads(1)
     start = time.time()
-    path = FOLDER / f"fusion_{name}.json"
-    before = read(name) if path.exists() else {}
+    before = read(name) if path_of(f"fusion_{name}").exists() else {}
     if before.get("settings") != settings():
         before = {"rows": [], "seconds": 0}
     rows = STUDIES[name](load_all(), {row["arm"]: row for row in before["rows"]})
@@ -283,13 +279,8 @@ def main(name):
         "settings": settings(),
         "rows": rows,
         "seconds": before["seconds"] + round(time.time() - start),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} thread(s)",
-        "torch": torch.__version__,
     }
-    FOLDER.mkdir(exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    os.replace(part, path)
+    write_study(f"fusion_{name}", found | machine())
 
 
 if __name__ == "__main__":

@@ -9,10 +9,7 @@ Every arm gets its own learning rate, by validation texts (:func:`tuned`). The d
 all, and was not tuned.
 """
 
-import json
 import math
-import os
-import platform
 import re
 import sys
 import time
@@ -44,10 +41,10 @@ from mmcourse.gpt import (
     stream,
 )
 from mmcourse.recipes.gpt import END, SPECIAL, described, english, mandarin, rows_of, some
+from mmcourse.recipes.stored import machine, read_study, write_study
 from mmcourse.text import TOKENIZER, BPETokenizer
 from mmcourse.training import TrainingConfig, learning_rate_at, parameter_groups
 
-FOLDER = Path(__file__).with_name("measured")
 SHIPPED = (
     Path(__file__).parents[1] / "shipped" / "gpt"
 )  # what `python -m mmcourse.recipes.gpt` made
@@ -63,7 +60,7 @@ STUDENT = 4.303  # of Student's t with two degrees of freedom: three seeds, 95 %
 
 def read(name):
     """What a study found, a dict."""
-    return json.loads((FOLDER / f"gpt_{name}.json").read_text(encoding="utf-8"))
+    return read_study(f"gpt_{name}")
 
 
 def interval(values, sizes=None):
@@ -570,18 +567,9 @@ def main(name, share=None):
     """Make a study, or one with a ``share`` of its steps, and write what it found."""
     start = time.process_time()
     found = STUDIES[name](float(share or 1))
-    rows = found.pop("rows")
     found["command"] = f"python -m mmcourse.recipes.gpt_studies {name} {share or ''}".strip()
     found["seconds"] = round(time.process_time() - start)
-    found["machine"] = f"{platform.machine()}, {torch.get_num_threads()} thread(s)"
-    found["torch"] = torch.__version__
-    lines_of = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
-    head = json.dumps(found, indent=1, ensure_ascii=False).removesuffix("\n}")
-    FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"gpt_{name}.json"
-    part = path.with_suffix(".part")
-    part.write_text(f'{head},\n "rows": [\n{lines_of}\n ]\n}}\n', encoding="utf-8")
-    os.replace(part, path)
+    write_study(f"gpt_{name}", found | machine())
 
 
 if __name__ == "__main__":

@@ -5,9 +5,6 @@ with the command, the seconds of the processor and the machine in it; NAME is on
 The page reads the file with :func:`read`, and does a small part of it again.
 """
 
-import json
-import os
-import platform
 import sys
 import time
 from functools import cache
@@ -24,6 +21,7 @@ from torch import nn
 from mmcourse.data import EmojiScenes
 from mmcourse.data.captioned import words_of
 from mmcourse.data.glosses import KINDS, glosses
+from mmcourse.recipes.stored import machine, read_study, write_study
 from mmcourse.recipes.text import MASK, PAD, SCENES, Rows, collate, evaluate
 from mmcourse.text import (
     IGNORE,
@@ -37,7 +35,6 @@ from mmcourse.text import (
     pad,
 )
 
-FOLDER = Path(__file__).with_name("measured")
 SHIPPED = (
     Path(__file__).parents[1] / "shipped" / "text"
 )  # what `python -m mmcourse.recipes.text` made
@@ -61,7 +58,7 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # the bag's C: a larger one pulls t
 
 def read(name):
     """What a study found, a dict."""
-    return json.loads((FOLDER / f"text_{name}.json").read_text(encoding="utf-8"))
+    return read_study(f"text_{name}")
 
 
 # ---- labels: which encoder needs how many
@@ -320,13 +317,7 @@ def main(name):
     found = STUDIES[name]()
     found["command"] = f"python -m mmcourse.recipes.text_studies {name}"
     found["seconds"] = round(time.process_time() - start)
-    found["machine"] = f"{platform.machine()}, {torch.get_num_threads()} thread(s)"
-    found["torch"] = torch.__version__
-    FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"text_{name}.json"
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(part, path)
+    write_study(f"text_{name}", found | machine())
 
 
 if __name__ == "__main__":

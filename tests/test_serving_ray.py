@@ -1,0 +1,153 @@
+"""Replicas: what one does, and what the front does when one dies. Ray itself is played by a stub.
+
+That Ray does its part is for the study ``ray`` to measure; as long as it is not stored, its test
+in ``test_serving_studies.py`` is skipped.
+"""
+
+import asyncio
+import sys
+import types
+
+import pytest
+
+from mmcourse.data import EmojiScenes
+from mmcourse.hub import load_captioner
+from mmcourse.serving import Full, Stopped, ray_app
+from mmcourse.serving.ray_app import RayWriter, Replica
+from mmcourse.serving.server import Limits
+
+
+class Died(Exception):
+    """Stands for Ray's errors about a dead process."""
+
+
+@pytest.fixture(autouse=True)
+def ray(monkeypatch):
+    """Modules in the place of Ray's; gives what was asked of them."""
+    asked = []
+    exceptions = types.ModuleType("ray.exceptions")
+    exceptions.RayActorError = type("RayActorError", (Died,), {})
+    exceptions.WorkerCrashedError = type("WorkerCrashedError", (Died,), {})
+    serve = types.ModuleType("ray.serve")
+
+    def deployment(target, **options):
+        asked.append(options)
+        bound = types.SimpleNamespace(target=target)
+        bind = lambda *given: setattr(bound, "given", given) or bound  # noqa: E731
+        return types.SimpleNamespace(bind=bind)
+
+    serve.deployment = deployment
+    serve.start = lambda **options: asked.append(options)
+    serve.run = lambda application, **options: asked.append(options) or Handle()
+    serve.shutdown = lambda: asked.append("serve down")
+    module = types.ModuleType("ray")
+    module.init = lambda **options: asked.append(options)
+    module.shutdown = lambda: asked.append("ray down")
+    module.serve, module.exceptions = serve, exceptions
+    for name, each in (("ray", module), ("ray.serve", serve), ("ray.exceptions", exceptions)):
+        monkeypatch.setitem(sys.modules, name, each)
+    monkeypatch.setattr(ray_app, "PAUSE", 0.01)
+    module.asked = asked
+    return module
+
+
+class Handle:
+    """Answers as it is told: a list of results and errors, then the picture itself."""
+
+    def __init__(self, *results):
+        self.results = list(results)
+        self.write = types.SimpleNamespace(remote=self.remote)
+        self.calls = 0
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def remote(self, picture):
+        self.calls += 1
+        await self.hold.wait()
+        result = self.results.pop(0) if self.results else picture
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+def writer_with(handle, **limits):
+    writer = RayWriter(lambda: None, 64, "greedy", 2, Limits(**limits))
+    writer.handle = handle
+    return writer
+
+
+def test_a_replica_says_what_the_model_says_in_batches():
+    images = [EmojiScenes("val")[index].image for index in range(3)]
+    for image in images:
+        image.flags.writeable = False  # as Ray hands them over
+    model = load_captioner("scenes")
+    replica = Replica(lambda: model, "greedy", Limits(wait=30, batch=3))  # full at three
+    started = []
+    start = replica.writer.start
+    replica.writer.start = lambda: started.append(1) or start()
+
+    async def main():
+        return await asyncio.gather(*map(replica.write, images))
+
+    found = asyncio.run(main())
+    expected = model.caption(images, "greedy")
+    assert [one["caption"] for one in found] == [one.text for one in expected]
+    assert {one["batch"] for one in found} == {3} and started == [1]
+
+
+@pytest.mark.parametrize("deaths", [1, 2, 3])
+def test_a_picture_whose_replica_died_goes_to_another(ray, deaths):
+    kinds = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError)
+    handle = Handle(*(kinds[number % 2]("died") for number in range(deaths)))
+    writer = writer_with(handle)
+    assert asyncio.run(writer.write("picture")) == "picture"
+    assert handle.calls == deaths + 1 and writer.waiting == 0
+
+
+def test_it_is_not_tried_for_ever(ray):
+    handle = Handle(*(ray.exceptions.RayActorError("died") for _ in range(9)))
+    writer = writer_with(handle)
+    with pytest.raises(Died):
+        asyncio.run(writer.write("picture"))
+    assert handle.calls == ray_app.TRIES and writer.waiting == 0
+
+
+def test_another_error_is_not_tried_again():
+    handle = Handle(ValueError("bad"))
+    with pytest.raises(ValueError, match="bad"):
+        asyncio.run(writer_with(handle).write("picture"))
+    assert handle.calls == 1
+
+
+def test_no_more_wait_than_may_and_a_stop_lets_them_finish(ray):
+    async def main():
+        handle = Handle()
+        handle.hold.clear()
+        writer = writer_with(handle, waiting=1, batch=1)  # and one batch in each of two replicas
+        tasks = [asyncio.create_task(writer.write(number)) for number in range(3)]
+        await asyncio.sleep(0.01)
+        assert writer.waiting == 3
+        with pytest.raises(Full, match="3 requests wait already"):
+            await writer.write(4)
+        stopping = asyncio.create_task(writer.stop())
+        await asyncio.sleep(0.05)
+        with pytest.raises(Stopped):
+            await writer.write(5)
+        assert "serve down" not in ray.asked
+        handle.hold.set()
+        await stopping
+        return await asyncio.gather(*tasks)
+
+    assert asyncio.run(main()) == [0, 1, 2]
+    assert ray.asked[-2:] == ["serve down", "ray down"]
+
+
+def test_ray_is_asked_for_what_was_set(ray):
+    limits = Limits(batch=8, wait=0.02)
+    writer = RayWriter(len, 64, "beam", 3, limits)
+    options = next(each for each in ray.asked if "num_replicas" in each)
+    assert options["num_replicas"] == 3 and options["max_ongoing_requests"] == 16
+    assert writer.application.target is Replica
+    assert writer.application.given == (len, "beam", limits)
+    asyncio.run(writer.start())
+    assert {"proxy_location": "Disabled"} in ray.asked and isinstance(writer.handle, Handle)

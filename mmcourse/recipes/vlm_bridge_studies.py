@@ -1,0 +1,151 @@
+"""Bridges, and what a language model forgets: what takes longer than a page.
+
+``python -m mmcourse.recipes.vlm_bridge_studies`` completes ``measured/vlm_bridges.json`` beside
+this file: rows of the bridges and of the ways to train the language model too, three seeds each. A
+row that is there is kept. Every arm has as many steps; its rate is that of ``RATES`` with the least
+loss on scenes that nothing else uses. The world has the six nouns of the page. Stored are the
+first rows of ``PLAN``, the three bridges with many scenes; the others were not run.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from mmcourse.captioning import SceneCaptioner
+from mmcourse.data.glosses import lines
+from mmcourse.gpt import GPT
+from mmcourse.recipes import gpt as gpt_recipe
+from mmcourse.recipes import vlm as recipe
+from mmcourse.recipes.stored import machine, path_of, read_study, write_study
+from mmcourse.text import BPETokenizer
+from mmcourse.vlm import VLM, GatedBridge, Projector, QueryTransformer, add_lora
+
+SHIPPED = Path(__file__).parents[1] / "shipped"
+STUDY = "vlm_bridges"
+SEEDS = (0, 1, 2)
+MANY, FEW = 4_000, 250  # scenes
+STEPS = 150
+TUNING_STEPS = 75
+BATCH = 16
+TESTED, TUNED = 300, 150  # scenes of val
+GLOSSES = 100
+# The rate of the bridge; the language model's, None where it is frozen.
+RATES = {
+    "projector": ((1e-3, None), (3e-3, None)),
+    "queries": ((1e-3, None), (3e-3, None)),
+    "gated": ((1e-3, None), (3e-3, None)),
+    "gated, LoRA": ((3e-3, 1e-3), (3e-3, 1e-2)),
+    "gated, all": ((3e-3, 1e-4), (3e-3, 1e-3)),
+    "gated, open": ((1e-3, None), (3e-3, None)),
+}
+PLAN = (
+    (MANY, ("projector", "queries", "gated")),
+    (MANY, ("gated, LoRA", "gated, all")),
+    (FEW, ("projector", "queries", "gated")),
+    (MANY, ("gated, open",)),
+)
+
+
+def language_model():
+    """The shipped GPT."""
+    return GPT.from_pretrained(SHIPPED / "gpt").eval()
+
+
+def make(arm, seed):
+    """A VLM of an arm, whose free parameters are those that shall learn."""
+    language = language_model().requires_grad_(arm == "gated, all")
+    torch.manual_seed(seed)
+    if arm == "projector":
+        bridge = Projector(128, 160, merge=2)
+    elif arm == "queries":
+        bridge = QueryTransformer(128, 160, queries=8)
+    else:
+        bridge = GatedBridge(128, 160, layers=4, start=1.0 if arm == "gated, open" else 0.0)
+    if arm == "gated, LoRA":
+        add_lora(language, 4, alpha=8, layers=("query", "value", "feed_forward.0"))
+    return VLM(None, bridge, language)
+
+
+class Study:
+    """What is the same for all rows: the scenes, and what was found so far."""
+
+    def __init__(self):
+        captioner = SceneCaptioner.from_pretrained(SHIPPED / "scenes").eval()
+        self.tokenizer = BPETokenizer.load(SHIPPED / "gpt" / "tokenizer.json")
+        only = {"only": recipe.NOUNS}
+        self.train = recipe.see(captioner, "train", recipe.FIRST, MANY, **only)
+        self.test = recipe.see(captioner, "val", 0, TESTED, **only)
+        self.tuning = recipe.see(captioner, "val", TESTED, TUNED, **only)
+        self.glosses = {"glosses": gpt_recipe.some(lines("val"), GLOSSES)}
+        self.found = {"command": "python -m mmcourse.recipes.vlm_bridge_studies"} | machine()
+        self.found |= {"steps": STEPS, "tuning steps": TUNING_STEPS, "batch": BATCH}
+        self.found |= {"before": {"bits": self.bits(language_model())}, "rates": {}, "rows": []}
+        if path_of(STUDY).exists():
+            self.found = read_study(STUDY)
+
+    def bits(self, language):
+        """Bits that a byte of a gloss costs a language model."""
+        (bits,) = gpt_recipe.evaluate(language, self.tokenizer, self.glosses).values()
+        return bits
+
+    def trained(self, arm, count, seed, rates, steps):
+        """A VLM of an arm after its steps on ``count`` scenes, and the seconds that they took."""
+        model = make(arm, seed)
+        seen = self.train.first(count)
+        asked = recipe.ask(seen.scenes, ("caption",), 0)
+        start = time.process_time()
+        share = 1.0 if rates[1] is None else rates[1] / rates[0]
+        recipe.fit(model, self.tokenizer, seen, asked, steps, rates[0], seed, BATCH, share)
+        return model, time.process_time() - start
+
+    @torch.no_grad()
+    def loss(self, model):
+        """The loss of the captions of the tuning scenes."""
+        asked = recipe.ask(self.tuning.scenes, ("caption",), 0)
+        return model.loss(*recipe.batch_of(model, self.tokenizer, self.tuning, asked)).item()
+
+    def choose(self, arm):
+        """The rates of the arm with the least loss after half of the steps, on many scenes."""
+        tried = []
+        for rates in RATES[arm]:
+            model, _ = self.trained(arm, MANY, len(SEEDS), rates, TUNING_STEPS)
+            tried.append([rates, self.loss(model)])
+        best = min(tried, key=lambda one: one[1])[0]
+        self.found["rates"][arm] = {"chosen": best, "tried": tried}
+
+    def add(self, arm, count, seed):
+        """Measure a row, and write all that is there."""
+        if arm not in self.found["rates"]:
+            self.choose(arm)
+        rates = self.found["rates"][arm]["chosen"]
+        model, seconds = self.trained(arm, count, seed, rates, STEPS)
+        row = {"arm": arm, "scenes": count, "seed": seed, "cpu seconds": round(seconds, 1)}
+        asked = recipe.ask(self.test.scenes, ("caption",), 0)
+        others = self.test._replace(cells=self.test.cells.roll(1, 0))
+        for name, seen in (("f1", self.test), ("other picture", others)):
+            texts = recipe.answers(model, self.tokenizer, seen, asked)
+            row[name] = [round(float(one), 3) for one in recipe.marks(seen, asked, texts)]
+        row["loss"] = self.loss(model)
+        row["bits"] = self.bits(model.language)
+        self.found["rows"].append(row)
+        write_study(STUDY, self.found)
+        means = {name: sum(row[name]) / TESTED for name in ("f1", "other picture")}
+        print(arm, count, seed, row["cpu seconds"], means, row["loss"], row["bits"], flush=True)
+
+
+def main():
+    """Measure the rows of ``PLAN`` that are not there, and write each as soon as it is."""
+    torch.set_num_threads(1)
+    study = Study()
+    done = {(row["arm"], row["scenes"], row["seed"]) for row in study.found["rows"]}
+    for count, arms in PLAN:
+        for seed in SEEDS:
+            for arm in arms:
+                if (arm, count, seed) not in done:
+                    study.add(arm, count, seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""How chapter 22 trains: scenes encoded once, batches, one loop, and arms of preferences."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmcourse import hub
+from mmcourse.data import EmojiScenes
+from mmcourse.evaluation import fact_scores
+from mmcourse.recipes import stored
+from mmcourse.recipes import vlm as recipe
+from mmcourse.recipes import vlm_bridge_studies as bridges
+from mmcourse.recipes import vlm_studies as studies
+from mmcourse.vlm import (
+    PICTURE,
+    VLM,
+    GatedBridge,
+    Instruction,
+    Projector,
+    dpo_loss,
+    fact_reward,
+    sentence_log_probs,
+)
+from mmcourse.vqa import chair
+
+
+@pytest.fixture(scope="module")
+def seen():
+    return recipe.see(hub.load("scenes"), "train", recipe.FIRST, 12, only=recipe.NOUNS, size=5)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return hub.load_tokenizer("gpt")
+
+
+def joined(kind):
+    torch.manual_seed(0)
+    bridge = Projector(128, 160, merge=4) if kind == "projector" else GatedBridge(128, 160, 4)
+    return VLM(None, bridge, hub.load("gpt").requires_grad_(False)).eval()
+
+
+def test_what_was_seen(seen):
+    captioner = hub.load("scenes")
+    assert seen.cells.shape == (12, 64, 128) and seen.cells.dtype == torch.half
+    scene = EmojiScenes("train", only=recipe.NOUNS)[recipe.FIRST + 7]
+    assert seen.scenes[7].key == scene.key and seen.scenes[7].image is None
+    with torch.no_grad():
+        cells = captioner.encode(scene.image[None])
+    assert (seen.cells[7].float() - cells[0]).abs().max() < 0.01
+    assert len(seen.first(3).scenes) == len(seen.first(3).cells) == 3
+
+
+def test_a_batch_counts_the_answer_only(seen, tokenizer):
+    asked = recipe.ask(seen.scenes, recipe.TASKS, 0)
+    assert len(asked) > 36
+    for kind in ("projector", "gated"):
+        model = joined(kind)
+        ids, cells, mask, counted = recipe.batch_of(model, tokenizer, seen, asked[:3])
+        assert (ids == PICTURE).sum().item() == (12 if kind == "projector" else 0)
+        assert torch.equal(cells, seen.cells[[one.number for one in asked[:3]]].float())
+        for row, one in enumerate(asked[:3]):
+            assert tokenizer.decode(ids[row][counted[row]][:-1].tolist()).strip() == (
+                one.instruction.answer
+            )
+            assert ids[row][counted[row]][-1] == 0
+        assert mask is None or (counted & ~mask).sum() == 0
+
+
+@pytest.mark.parametrize("kind", ["projector", "gated"])
+def test_only_what_is_free_is_trained(kind, seen, tokenizer):
+    model = joined(kind)
+    asked = recipe.ask(seen.scenes, ("caption",), 0)
+    frozen = {name: one.clone() for name, one in hub.load("gpt").state_dict().items()}
+    losses = recipe.fit(model, tokenizer, seen, asked, 12, 3e-3, 0, batch=6)
+    assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.05
+    now = {name.replace(".layer.", "."): one for name, one in model.language.state_dict().items()}
+    for name, one in frozen.items():
+        assert torch.equal(now[name], one)
+    few = [asked[number] for number in (5, 2, 8)]
+    texts = recipe.answers(model, tokenizer, seen, few, size=2)
+    assert texts == [recipe.answers(model, tokenizer, seen, [one])[0] for one in few]
+    again = recipe.fit(joined(kind), tokenizer, seen, asked, 3, 3e-3, 0, batch=6)
+    assert again == recipe.fit(joined(kind), tokenizer, seen, asked, 3, 3e-3, 0, batch=6)
+    assert again != recipe.fit(joined(kind), tokenizer, seen, asked, 3, 3e-3, 1, batch=6)
+    assert (recipe.marks(seen, asked[:3], texts) >= 0).all()
+
+
+def test_a_language_model_alone_looks_at_no_picture(seen, tokenizer):
+    model = recipe.TextAlone(hub.load("gpt"))
+    asked = recipe.ask(seen.scenes, ("caption",), 0)
+    ids, cells, mask, counted = recipe.batch_of(model, tokenizer, seen, asked)
+    assert model.loss(ids, cells, mask, counted) == model.language.loss(ids, mask, counted)
+    losses = recipe.fit(model, tokenizer, seen, asked, 4, 1e-3, 0, batch=6)
+    assert losses[-1] < losses[0]
+
+
+def test_marks(seen):
+    asked = recipe.ask(seen.scenes, ("caption", "refusal"), 0)
+    texts = [one.instruction.answer for one in asked]
+    assert recipe.marks(seen, asked, texts).tolist() == [1.0] * len(asked)
+    assert recipe.marks(seen, asked, ["" for _ in asked]).tolist() == [0.0] * len(asked)
+    wrong = recipe.Asked(0, Instruction("box", "where is the car", "0 0 9 9"))
+    assert recipe.marks(seen, [wrong], ["there is no car"]).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("arm", studies.ARMS)
+def test_an_arm_trains_what_writes_and_not_what_sees(arm, seen, monkeypatch):
+    monkeypatch.setattr(studies, "BATCH", 6)
+    before = hub.load("scenes").state_dict()
+    model = studies.tune(arm, seen, [0, 1, 2], 0, 1e-2, 3)
+    changed = {
+        name for name, one in model.state_dict().items() if not torch.equal(one, before[name])
+    }
+    writing = ("decoder.", "embedding.", "output.", "positions")
+    assert changed and all(name.startswith(writing) for name in changed)
+
+
+def written(captioner, scenes, shift):
+    """Two sentences for each scene as ids: a caption of it, and one of another scene."""
+    texts = []
+    for row, scene in enumerate(scenes):
+        other = scenes[(row + shift) % len(scenes)]
+        texts += [scene.captions[0], other.captions[1]]
+    return [[captioner.ids[word] for word in text.split()] for text in texts]
+
+
+def test_rewards_and_baselines_belong_to_their_scenes(seen, monkeypatch):
+    captioner = hub.load("scenes")
+    batch = studies.Batch(captioner, seen, [4, 1, 7], None)
+    drawn = written(captioner, batch.scenes, 1)
+    greedy = written(captioner, batch.scenes, 2)[1::2]
+    given = {"sample": drawn, "greedy": greedy}
+    monkeypatch.setattr(studies, "write", lambda model, memory, name="greedy": given[name])
+    loss = 0
+    for place, ids in enumerate(drawn):
+        scene, row = batch.scenes[place // 2], [4, 1, 7][place // 2]
+        said = [
+            fact_reward(studies.as_text(captioner, one), scene) for one in (ids, greedy[place // 2])
+        ]
+        log_prob = sentence_log_probs(captioner, seen.cells[row : row + 1].float(), [ids])
+        loss = loss - (said[0] - said[1]) * log_prob[0] / 6
+    assert torch.allclose(batch.by_reward("f1"), loss, atol=1e-4)
+    before = hub.load("scenes")
+    torch.nn.init.normal_(before.output.bias)
+    by_hand = 0
+    for number, row in enumerate([4, 1, 7]):
+        memory = seen.cells[row : row + 1].float()
+        pair = drawn[2 * number : 2 * number + 2]  # the first is true of the scene
+        new = [sentence_log_probs(captioner, memory, [one]) for one in pair]
+        old = [sentence_log_probs(before, memory, [one]) for one in pair]
+        by_hand = by_hand + dpo_loss(*new, *old, beta=studies.BETA) / 3
+    assert torch.allclose(batch.by_pairs(before), by_hand, atol=1e-4)
+
+
+def test_a_mistyped_arm_is_refused():
+    with pytest.raises(ValueError, match="unknown arms"):
+        studies.main(["wrods"])
+
+
+def test_what_is_judged(seen):
+    captioner = hub.load("scenes")
+    rows = studies.judge(captioner, seen)
+    texts = studies.greedy_texts(captioner, seen)
+    found = studies.shares(rows)
+    precision, recall = fact_scores(texts, seen.scenes)["all"]
+    assert abs(1 - found["hallucination"] - precision) < 1e-9
+    assert abs(found["recall"] - recall) < 1e-9
+    assert np.allclose([found["chair_i"], found["chair_s"]], chair(texts, seen.scenes))
+    assert found["words"] == np.mean([len(text.split()) for text in texts])
+    hard = studies.hard_scenes(captioner, seen)
+    assert all(
+        rows[number][0] < rows[number][1] or rows[number][2] < rows[number][3] for number in hard
+    )
+    assert (studies.unpacked(studies.packed(rows)) == rows).all()
+
+
+def test_intervals_and_parts_by_hand():
+    assert abs(studies.over_seeds([1.0, 2.0, 3.0]) - 4.303 / 3**0.5) < 1e-9
+    assert abs(studies.over_seeds([1.0, 3.0]) - 12.706) < 1e-9
+    before = np.array([[8, 10, 0, 0, 0, 0, 0], [10, 10, 0, 0, 0, 0, 0]])
+    after = np.array([[[9, 10, 0, 0, 0, 0, 0]] * 2, [[10, 10, 0, 0, 0, 0, 0]] * 2])
+    assert abs(studies.fewer_invented(after, before) - 0.5) < 1e-9
+
+
+def test_the_language_model_learns_at_its_own_rate(seen, tokenizer):
+    asked = recipe.ask(seen.scenes, ("caption",), 0)
+    moved = {}
+    for share in (1e-3, 1.0):
+        model = joined("gated")
+        model.language.requires_grad_(True)
+        before = {name: part.detach().clone() for name, part in model.named_parameters()}
+        groups = recipe.groups_of(model, share)
+        free = sum(len(group["params"]) for group in groups)
+        assert free == len(before) and {group["share"] for group in groups} == {1.0, share}
+        recipe.fit(model, tokenizer, seen, asked, 2, 1e-2, 0, batch=4, share=share)
+        for name in ("language.embedding.weight", "bridge.layers.0.attention_gate"):
+            change = (dict(model.named_parameters())[name] - before[name]).abs().max().item()
+            moved[share, name] = change
+    small, large = (moved[share, "language.embedding.weight"] for share in (1e-3, 1.0))
+    assert 0 < small < 0.01 * large
+    gates = [moved[share, "bridge.layers.0.attention_gate"] for share in (1e-3, 1.0)]
+    assert min(gates) > 0.001
+
+
+@pytest.mark.parametrize("arm", bridges.RATES)
+def test_what_an_arm_of_the_bridges_trains(arm):
+    model = bridges.make(arm, 0)
+    free = {name for name, part in model.named_parameters() if part.requires_grad}
+    own = {id(part) for part in model.bridge.parameters()}
+    beside = {name for name in free if id(dict(model.named_parameters())[name]) not in own}
+    assert len(free) - len(beside) == len(list(model.bridge.parameters()))
+    if arm == "gated, LoRA":
+        assert beside and all(name.endswith((".down", ".up")) for name in beside)
+    elif arm == "gated, all":
+        assert "language.embedding.weight" in beside
+    else:
+        assert not beside
+    if arm.startswith("gated"):
+        gate = model.bridge.layers[0].attention_gate.item()
+        assert gate == (1.0 if arm == "gated, open" else 0.0)
+    again = bridges.make(arm, 0)
+    for one, other in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_study_of_bridges_keeps_the_rows_that_it_has(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(stored, "FOLDER", tmp_path)
+    for name, value in {
+        "MANY": 6, "FEW": 3, "STEPS": 2, "TUNING_STEPS": 1, "BATCH": 2, "TESTED": 3, "TUNED": 2,
+        "GLOSSES": 2, "SEEDS": (0,), "PLAN": ((6, ("queries",)),),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(bridges, name, value)
+    bridges.main()
+    found = stored.read_study("vlm_bridges")
+    (row,) = found["rows"]
+    assert len(row["f1"]) == len(row["other picture"]) == 3
+    assert row["bits"] == found["before"]["bits"]
+    assert found["rates"]["queries"]["chosen"] in [[1e-3, None], [3e-3, None]]
+    assert len(found["rates"]["queries"]["tried"]) == 2
+    bridges.main()
+    assert stored.read_study("vlm_bridges") == found
+
+
+def test_what_is_stored_is_whole():
+    found = stored.read_study("vlm_bridges")
+    rows = {(row["arm"], row["scenes"], row["seed"]): row for row in found["rows"]}
+    for arm in ("projector", "queries", "gated"):
+        tried = found["rates"][arm]["tried"]
+        assert found["rates"][arm]["chosen"] == min(tried, key=lambda one: one[1])[0]
+        for seed in bridges.SEEDS:
+            row = rows[arm, bridges.MANY, seed]
+            assert len(row["f1"]) == len(row["other picture"]) == bridges.TESTED
+            assert row["bits"] == found["before"]["bits"]  # the language model was frozen
+    for row in studies.read()["rows"]:
+        for split, count in studies.JUDGED.items():
+            rows = studies.unpacked(row["splits"][split])
+            assert rows.shape == (count, len(studies.COLUMNS))
+            assert (rows[:, 0] <= rows[:, 1]).all() and (rows[:, 2] <= rows[:, 3]).all()
+
+
+def test_a_study_of_preferences_keeps_the_rows_that_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "FOLDER", tmp_path)
+    for name, value in {
+        "SCENES": 12, "STEPS": 1, "LONG": 2, "BATCH": 2, "TUNING": 2, "SEEDS": (0,),
+        "JUDGED": {"val": 3, "style": 2},
+    }.items():  # fmt: skip
+        monkeypatch.setattr(studies, name, value)
+    monkeypatch.setattr(studies, "hard_scenes", lambda captioner, seen: [0, 1])
+    studies.main(["words"])
+    found = studies.read()
+    assert [row["arm"] for row in found["rows"]] == ["before", "words"]
+    assert studies.unpacked(found["rows"][1]["splits"]["val"]).shape == (3, 7)
+    assert found["rates"]["words"]["chosen"] in studies.RATES
+    studies.main(["words", "long words"])
+    assert studies.read()["rows"][:2] == found["rows"] and len(studies.read()["rows"]) == 3

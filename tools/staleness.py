@@ -24,10 +24,24 @@ DATA = {
     "mmcourse.data.glosses": "mmcourse/data/glosses",
     "mmcourse.data.captioned": "mmcourse/data/photographs",
     "mmcourse.hub": "mmcourse/shipped",
+    "mmcourse.data.speech": "mmcourse/data/speech",
+    "mmcourse.recipes.audio_studies": "mmcourse/recipes/measured/audio_*.json",
+    "mmcourse.case_studies.education": "mmcourse/case_studies/course*.gz",
     "mmcourse.recipes.gpt_studies": "mmcourse/recipes/measured/gpt_*.json",
     "mmcourse.recipes.fusion_studies": "mmcourse/recipes/measured/fusion_*.json",
     "mmcourse.recipes.text_studies": "mmcourse/recipes/measured/text_*.json",
     "mmcourse.recipes.alignment_studies": "mmcourse/recipes/measured/alignment_*.json",
+    "mmcourse.recipes.interpretability_studies": (
+        "mmcourse/recipes/measured/interpretability_*.json"
+    ),
+    "mmcourse.recipes.compression_studies": "mmcourse/recipes/measured/compression_*.json",
+    "mmcourse.recipes.vqa_studies": "mmcourse/recipes/measured/vqa_*.json",
+    "mmcourse.recipes.detection_studies": "mmcourse/recipes/measured/detection_*.json",
+    "mmcourse.recipes.vlm_studies": "mmcourse/recipes/measured/vlm_*.json",
+    "mmcourse.serving.server": "mmcourse/serving/*.html",
+    "mmcourse.recipes.serving_studies": "mmcourse/recipes/measured/serving_*.json",
+    "mmcourse.recipes.video_studies": "mmcourse/recipes/measured/video_*.json",
+    "mmcourse.recipes.text_to_image_studies": "mmcourse/recipes/measured/text_to_image_*.json",
 }
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 

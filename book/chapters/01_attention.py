@@ -60,8 +60,8 @@ torch.set_printoptions(precision=3, sci_mode=False)
 # %% [markdown]
 # ## A question that a mean cannot answer
 #
-# EmojiScenes are small pictures whose content we know exactly. With each comes a list of **foils**: pairs of captions
-# that differ in one fact, one caption true and one false. In a foil of the kind `binding` two things have swapped their
+# [EmojiScenes](data.py) are small pictures whose content we know exactly. With each comes a list of **foils**: false captions
+# that differ from a true one in one fact; the true one comes with it. In a foil of the kind `binding` two things have swapped their
 # colours. We take the first validation scene with three things and such a foil, whose two captions use the same words.
 
 # %%
@@ -875,9 +875,9 @@ print(tuple(looked[0].shape), "+", tuple(text.shape), "->", tuple((text + looked
 #   write the $T \times S$ matrix; the square in the number of operations stays.
 # - **Fewer keys and values.** A model that writes keeps the keys and values of all words so far, for each head.
 #   **Grouped-query attention** {cite}`ainslie2023` lets several heads share one set: with 8 heads in 2 groups a quarter
-#   is kept. In our formula that ties $W^K_h$ and $W^V_h$ within a group, and $W^Q_h$ stays free.
-# - **Positions.** They go into the queries and keys instead of the tokens {cite}`su2024`; [chapter
-#   2](02_transformer.py) says how.
+#   is kept. In our formula that ties $W^K_h$ and $W^V_h$ within a group, and $W^Q_h$ stays free; [chapter 4](04_gpt.py) builds it.
+# - **Positions.** They go into the queries and keys instead of the tokens {cite}`su2024`. [Chapter 2](02_transformer.py) adds
+#   them to the tokens first, and [chapter 4](04_gpt.py) turns queries and keys.
 #
 # ## What goes wrong
 #
@@ -1157,7 +1157,7 @@ for hidden in (0.0, 50.0, 80.0, 110.0):
 # ```{exercise-start} The derivative
 # :label: ex-attention-derivative
 # ```
-# *Medium, 25 minutes.* Let $L$ be a loss and $g_t = \partial L / \partial o_t$. Derive $\partial L / \partial Q$ for
+# *Medium, 25 minutes.* Let $\mathcal{L}$ be a loss and $g_t = \partial \mathcal{L} / \partial o_t$. Derive $\partial \mathcal{L} / \partial Q$ for
 # attention without a mask, using {eq}`eq-attention-jacobian`. Write it in three lines and compare it with
 # `torch.autograd`.
 # ```{exercise-end}
@@ -1168,12 +1168,12 @@ for hidden in (0.0, 50.0, 80.0, 110.0):
 # :label: so-attention-derivative
 # :class: dropdown
 # ````
-# From $o_t = \sum_s w_{ts} v_s$ follows $\partial L / \partial w_{ts} = g_t \cdot v_s$, which we call $a_{ts}$. With
+# From $o_t = \sum_s w_{ts} v_s$ follows $\partial \mathcal{L} / \partial w_{ts} = g_t \cdot v_s$, which we call $a_{ts}$. With
 # {eq}`eq-attention-jacobian`,
-# $\partial L / \partial z_{tr} = \sum_s a_{ts} w_{ts} ([s = r] - w_{tr}) = w_{tr} \left(a_{tr} - \sum_s w_{ts} a_{ts}\right)$:
+# $\partial \mathcal{L} / \partial z_{tr} = \sum_s a_{ts} w_{ts} ([s = r] - w_{tr}) = w_{tr} \left(a_{tr} - \sum_s w_{ts} a_{ts}\right)$:
 # a score should grow when its value is better than the mean of what is found now. Last,
 # $z_{tr} = q_t \cdot k_r / \sqrt{d_k}$ gives
-# $\partial L / \partial q_t = \sum_r \frac{\partial L}{\partial z_{tr}} k_r / \sqrt{d_k}$.
+# $\partial \mathcal{L} / \partial q_t = \sum_r \frac{\partial \mathcal{L}}{\partial z_{tr}} k_r / \sqrt{d_k}$.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(9)

@@ -148,7 +148,7 @@ assert gap < 1e-5 and gap_causal > 0.01
 # $$ (eq-transformer-input)
 #
 # Here $p = 0, \dots, T-1$ is the **position** in a sentence of $T$ words, $e_p$ is the **embedding** of the word there
-# (a row of a table of $V$ words by $D$ numbers that is learned), $\mathrm{PE}_p$ is the position's vector, and all three have $D$ numbers,
+# (a row of a table of $V$ words by $D$ numbers that is learned), $\mathrm{PE}_p$ is the position's vector, its **positional encoding**, and all three have $D$ numbers,
 # the **width** of the model. The table $\mathrm{PE}$ has shape $(T, D)$. {cite:t}`vaswani2017` fill it with waves:
 #
 # $$
@@ -242,7 +242,7 @@ assert gap_with > 0.01
 # %% [markdown]
 # A table of learned numbers does the same job (BERT and GPT-2 use one; so does our captioner). It knows no position beyond the longest sentence that it was
 # trained on. Newer models turn queries and keys by an angle that depends on the position {cite}`su2024`; that uses the
-# same identity for sines and cosines.
+# same identity for sines and cosines, and [chapter 4](04_gpt.py) builds it.
 
 # %% [markdown]
 # ## The parts of a layer
@@ -520,7 +520,7 @@ print("outputs move with the order of the source:", moved.item() > 1e-4)
 
 # %% [markdown]
 # `nn.Transformer` sets no causal mask and adds no positions. Both are the caller's job. With our modules the mask is built
-# into the decoder, because all decoders of this course write word by word (one that gives all its answers at once goes without, as
+# into the decoder, because our decoders write word by word (one that gives all its answers at once goes without, as
 # that of {cite:t}`carion2020`, which finds the objects of a picture); positions stay with the model, because text and pictures need different ones.
 
 # %% [markdown]
@@ -622,7 +622,7 @@ glue("transformer_saved", again / cached, display=False)
 
 # %% [markdown]
 # The same numbers come out with {glue:text}`transformer_saved:.1f` times fewer operations, and the gain grows with the length. The price is memory: $2D$ numbers
-# a word and layer. [Chapter 14](14_captioning.py) writes its captions this way.
+# a word and layer. [Chapter 14](14_captioning.py) writes its captions this way, and [chapter 15](15_decoding.py) counts and measures what it saves there.
 
 # %% [markdown]
 # ## What it costs
@@ -995,12 +995,15 @@ attention_map(weights[0, 0].mean(0), [*target.split(), "<end>"], columns);
 # %% [markdown]
 # ## What came after
 #
-# A layer of a language model of 2026 is still {eq}`eq-transformer-pre`, often with other parts:
+# A layer of a language model of 2026 is still {eq}`eq-transformer-pre`, often with other parts. [Chapter 4](04_gpt.py) builds all four:
 #
-# - **Positions by rotation.** Queries and keys are turned by angles that grow with their place, as in an exercise below, so that a score knows how far apart, and in which order, two words stand {cite}`su2024`. Nothing is added to the words.
-# - **A simpler norm.** RMSNorm {cite}`zhangsennrich2019` divides by the root of the mean square and subtracts no mean.
+# - **Positions by rotation.** Queries and keys are turned by angles that grow with their place, as an exercise below turns the waves, so that a score knows how far apart, and in which order, two words stand {cite}`su2024`. Nothing is added to the words.
+# - **A simpler norm.** RMSNorm {cite}`zhang2019rms` divides by the root of the mean square and subtracts no mean.
 # - **A gate.** The feed-forward network multiplies two linear layers of which one is bent {cite}`shazeer2020`.
 # - **A smaller cache.** Several heads share keys and values {cite}`ainslie2023`, so that fewer than $2D$ numbers a word and layer are kept.
+#
+# With these layers we go on in three directions: an encoder that reads texts ([chapter 3](03_text.py)), a model that writes them ([chapter 4](04_gpt.py)), and
+# encoders of pictures ([chapter 5](05_vision.py)).
 #
 # ## What goes wrong
 #

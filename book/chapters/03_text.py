@@ -835,13 +835,13 @@ if folder:
 #
 # - **RoBERTa** {cite}`liu2019` kept BERT's network, left out its second task (whether two sentences follow one another), drew new holes each time, and trained longer on more text. Our recipe also draws new holes each time. {cite:t}`wettig2023` found that 15 % is not
 #   best for every size: for the size of BERT-large, 40 % was better.
-# - **ModernBERT** {cite}`warner2024` is an encoder with parts that chapter 4 builds: rotary positions and gated feed-forward networks. It reads 8,192 tokens, and looks far in some layers only.
-# - **Sentence encoders** {cite}`reimers2019` are fine-tuned so that texts of like meaning get like vectors. Search by meaning uses such vectors, often beside a search by words. Chapter 10 does it with pictures and texts.
+# - **ModernBERT** {cite}`warner2024` is an encoder with parts that [chapter 4](04_gpt.py) builds: rotary positions and gated feed-forward networks. It reads 8,192 tokens, and looks far in some layers only.
+# - **Sentence encoders** {cite}`reimers2019` are fine-tuned so that texts of like meaning get like vectors. Search by meaning uses such vectors, often beside a search by words. [Chapter 10](10_contrastive.py) does it with pictures and texts.
 # - **ELECTRA** {cite}`clark2020` puts likely tokens where BERT has holes, and asks of *every* token whether it was put there. So each text gives more to learn from than a guess of its hidden tokens does.
 # - **Tokenizers:** SentencePiece {cite}`kudo2018` learns from raw text and treats a space as a sign like any other, which suits languages without spaces. GPT-2's pattern is ours; newer ones cut long numbers into short groups.
 # - **No tokenizer:** ByT5 {cite}`xue2022` reads bytes. It is more robust to noise, and better where spelling matters; it pays with longer rows. The Byte Latent Transformer {cite}`pagnoni2024` groups bytes by how hard the next one is to guess.
 #
-# Much that encoders did is done by generative models today, with words as the answer. Where a label for each of a million texts is wanted, or a vector, a small encoder costs less to run than a large generative model.
+# Much that encoders did is done by generative models today, with words as the answer. Where a label for each of a million texts is wanted, or a vector, a small encoder costs less to run than a large generative model. [Chapter 4](04_gpt.py) builds a small generative one, on the same dictionary.
 
 # %% [markdown]
 # ## What goes wrong
@@ -850,7 +850,7 @@ if folder:
 #
 # ### Padding that is read
 #
-# An article on the web, one of those that this course corrects, makes its text encoder of an embedding, an LSTM from left to right, and the LSTM's last state. Rows are filled up with zeros, and nobody tells the LSTM. Its last state has then read the padding too. So the vector of a text depends on
+# An article on the web, one of [those that this course corrects](articles.py), makes its text encoder of an embedding, an LSTM from left to right, and the LSTM's last state. Rows are filled up with zeros, and nobody tells the LSTM. Its last state has then read the padding too. So the vector of a text depends on
 # how long the *other* texts in its batch are. The same mistake is possible with attention: no mask. One gloss, alone and beside longer ones:
 
 # %%

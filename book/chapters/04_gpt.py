@@ -89,8 +89,8 @@ print("the dictionary goes on:", line[len(start):])
 assert line[len(start):].startswith(tokenizer.decode([best.indices[0].item()]))
 
 # %% [markdown]
-# Its first choice is right; the others would have been possible too. A **language model** answers with a probability for every token. (The captioner of chapter 14 does so too, but it has a picture to look at.) This
-# one has only the words so far, and must know the language itself. **How good is such an answer, in a number that is fair to
+# Its first choice is right; the others would have been possible too. A **language model** answers with a probability for every token. (The captioner of chapter 14 does so too, but it has a picture to look at.) The encoder of [chapter 3](03_text.py) had the
+# words on both sides of a hole. This model has only the words so far, and must know the language itself. **How good is such an answer, in a number that is fair to
 # two models that cut the text into different tokens? What does a network know that counting does not? And what, in the code,
 # makes the difference between GPT-2 of 2019 and the open models of today?**
 #
@@ -167,14 +167,14 @@ print(f"{bits_per_byte(torch.tensor([1 / 4, 1 / 2]).log(), 6):.3f}")
 # %% [markdown]
 # ## A "simplified GPT-4", repaired line by line
 #
-# Some articles on the web promise a "simplified GPT-4" in a few lines. The one that we correct here has an embedding, one call of PyTorch's Transformer
+# Some [articles on the web](articles.py) promise a "simplified GPT-4" in a few lines. The one that we correct here has an embedding, one call of PyTorch's Transformer
 # with the width and the number of layers, and a linear layer. First, what is known of GPT-4. Its report {cite}`openai2023` says
 # that it is a Transformer that was pre-trained to predict the next token, that it reads pictures and text, and that it was tuned
 # with human feedback. It says in so many words that size, architecture, hardware, data and training are not told. That it "consists of a text
 # model and an image model", as the article has it, is therefore nobody's published knowledge, and numbers of parameters that go around
 # are rumours. We teach models whose weights anybody can look at.
 #
-# Now the code. The call, with numbers of ours, for the article gives none: a width of 30 and 4 layers.
+# Now the code. [Chapter 2](02_transformer.py) has met the call; here we go on until the whole model is right. The call, with numbers of ours, for the article gives none: a width of 30 and 4 layers.
 
 # %% tags=["raises-exception"]
 nn.Transformer(30, 4)
@@ -453,7 +453,7 @@ glue("gpt_readings", tokens_read / (caption_ids + len(read_ids)), display=False)
 
 # %% [markdown]
 # Is that good? The baseline is older than neural networks. An **n-gram model** counts which token came after the last $n - 1$ tokens. Most
-# longer histories were never seen, so it has to pass some probability on to shorter ones. {cite:t}`kneser1995` do it with a trick. This is the interpolated form that {cite:t}`chen1999` compare with many others; a refinement of theirs, three discounts for one, we leave out:
+# longer histories were never seen, so it has to pass some probability on to shorter ones. {cite:t}`kneser1995` do it with a trick, and it is called **Kneser-Ney smoothing**. This is the interpolated form that {cite:t}`chen1999` compare with many others; a refinement of theirs, three discounts for one, we leave out:
 #
 # $$
 # p(w \mid h) = \frac{\max\left(c(hw) - d,\, 0\right)}{c(h)} + \frac{d\, N(h)}{c(h)}\, p(w \mid h')
@@ -757,7 +757,7 @@ for kv_heads in (8, 2):
 show_source(GroupedQueryAttention.forward)
 
 # %% [markdown]
-# Qwen2 adds biases to query, key and value; Qwen3 takes them away again and puts an RMSNorm on each query and key; Mistral lets a token see only the last few thousand (`window`). The loader knows all of them. The same comparison as for GPT-2:
+# Qwen2 adds biases to query, key and value; Qwen3 takes them away again and puts an RMSNorm on each query and key; Mistral lets a token see only the last few thousand, a **sliding window** (`window`). The loader knows all of them. The same comparison as for GPT-2:
 
 # %%
 small = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2,
@@ -1151,9 +1151,9 @@ glue("gpt_speed_many", float(speeds[32]), display=False)
 # - **Long context.** Rotary frequencies are slowed down so that a position beyond the training looks like one within: all alike in position interpolation {cite}`chen2023`, the slow pairs more than the fast ones in YaRN {cite}`peng2024` and in Llama 3's rule, which `rotary_frequencies` has. Mistral 7B looks at a window instead {cite}`jiang2023`.
 # - **A smaller cache.** In place of grouped queries DeepSeek-V2 keeps, in each layer, one short vector a token, from which keys and values of all heads are computed, and a small rotary key {cite}`deepseek2024`. Sparse and linear attention we leave out.
 # - **Another optimiser.** Muon makes the update of each matrix nearly orthogonal; {cite:t}`liu2025` trained a model of 16 billion parameters with it.
-# - **What follows pre-training.** Fine-tuning on instructions with their answers, and then on what people prefer, makes a model answer {cite}`ouyang2022`; {cite:t}`rafailov2023` do the second part without reinforcement learning. ([Chapter 15](15_decoding.py) only chooses words.) Preferences are not in this course yet.
+# - **What follows pre-training.** Fine-tuning on instructions with their answers, and then on what people prefer, makes a model answer {cite}`ouyang2022`; {cite:t}`rafailov2023` do the second part without reinforcement learning. ([Chapter 15](15_decoding.py) only chooses words.) [Chapter 22](22_vlm.py) has instructions and the losses of preferences, for a model that also sees.
 #
-# You know now what such a model computes, token by token, and what its published parts are. What you do not know of closed models, nobody outside does.
+# You know now what such a model computes, token by token, and what its published parts are. What you do not know of closed models, nobody outside does. So far all our tokens were words or parts of words; [chapter 5](05_vision.py) makes them of pictures.
 #
 # ## What goes wrong
 #

@@ -652,7 +652,7 @@ glue("vision_gap", max(gaps), display=False)
 # ### Three errors that stop the code
 #
 # Who joins a text encoder and an image encoder from `transformers` can easily make three errors, and each of them stops the
-# program. First, a class that is not there: `VisionTransformer` is the name in other
+# program. (An article that this course corrects makes all three; [chapter 9](09_fusion.py) repairs it line by line.) First, a class that is not there: `VisionTransformer` is the name in other
 # libraries, and in ours.
 
 # %% tags=["nbval-check-output"]
@@ -759,7 +759,7 @@ def transformer(seed=SEED):
 
 # %% [markdown]
 # The loop makes the cross-entropy small, minus the logarithm of the probability of the right answer. It uses AdamW {cite}`loshchilov2019`: a gradient descent in which each weight has its own step size, and in which all
-# weights are pulled a little towards zero (*weight decay*). The rate grows at first and then falls to nearly zero (`OneCycleLR`), and a gradient that is longer than 1 is cut to that length (*clipping*). ([Chapter 0](00_before_attention.py) has the formulas.)
+# weights are pulled a little towards zero (*weight decay*). The rate grows at first and then falls to nearly zero (`OneCycleLR`), and a gradient that is longer than 1 is cut to that length (*clipping*). ([Chapter 0](00_before_attention.py) has the formula of the cross-entropy, [chapter 12](12_training.py) those of the rest.)
 
 # %%
 def train(model, steps=400, rate=2e-3, prepare=to_pixels, seed=SEED):
@@ -1030,6 +1030,8 @@ glue("vision_others", len(others), display=False)
 #   pictures alone, such as DINOv2 {cite}`oquab2024`; [chapter 16](16_photographs.py) does. All three are ViTs at heart, as on this page (CLIP also comes as a residual network).
 # - **Learning without labels.** A masked autoencoder {cite}`he2022` hides most patches of a picture and learns to paint them.
 # - **Convolutions came back.** ConvNeXt {cite}`liu2022` keeps the convolution, takes over much else from the Transformer, and competes with Transformers of its time. A few convolutions before a ViT make it easier to train {cite}`xiao2021`.
+#
+# Words and pictures are now the same kind of thing, rows of vectors. Chapters [6](06_audio.py), [7](07_video.py) and [8](08_detection.py) do the same with sound and clips, and find things in pictures; [chapter 9](09_fusion.py) joins words and pictures.
 #
 # ## What goes wrong
 #

@@ -111,13 +111,13 @@ for kind in KINDS:
 # data is made so; in data that people collected, the question alone often goes far, and {cite:t}`goyal2017vqa` balance such data with
 # pairs of similar pictures that have different answers to the same question.
 #
-# **How do we make one vector of a sequence of words and a grid of cells**, so that the answer can be read off it?
-# Joining them is called **fusion**. The words are $H_T$, a matrix of $T$ rows, the cells are $H_I$, a matrix of $N$ rows,
+# [Chapter 3](03_text.py) turned a text into a row of vectors, [chapter 5](05_vision.py) a picture, each alone. **How do we make one vector of a sequence of words
+# and a grid of cells**, so that the answer can be read off it? Joining them is called **fusion**. The words are $H_T$, a matrix of $T$ rows, the cells are $H_I$, a matrix of $N$ rows,
 # and both have $D$ columns.
 #
 # ## A formula that is not defined
 #
-# An article that this course corrects fuses in layer $l$ by
+# An article that this course [corrects](articles.py) fuses in layer $l$ by
 #
 # $$
 # h^{(l)} = \operatorname{MHA}(H_T, H_I) + (1 - \alpha_l)\,(H_T + H_I) ,
@@ -946,7 +946,7 @@ glue("fusion_kind_entropy", entropy, display=False)
 #
 # ## What came after
 #
-# The large models of today choose among the same ways of meeting, and join parts that were trained before.
+# The large models of today choose among the same ways of meeting, and join parts that were trained before. [Chapter 22](22_vlm.py) builds and measures the first three kinds.
 #
 # - **Gated cross-attention.** Flamingo {cite:p}`alayrac2022` puts cross-attention layers between the frozen layers of a language
 #   model, each behind a gate that begins closed: $H_T + \tanh(a)\, C$ with a learnt number $a$ that starts at 0 (and a second such gate on a feed-forward network). It adds, where
@@ -958,6 +958,7 @@ glue("fusion_kind_entropy", entropy, display=False)
 # - **Early from the start.** Chameleon {cite:p}`chameleon2024` turns pictures into tokens of a vocabulary and trains one Transformer on mixed sequences.
 #
 # Of each of them you can now ask the same: which shapes meet, who hears of whom, and what stands for a missing side.
+# Ours learnt from questions with their answers. The next chapter asks what can be learnt from less: a picture, and what somebody said about it.
 #
 # ## What goes wrong
 #

@@ -78,7 +78,7 @@ for index in sorted(four):
 show_images([val[index].image for index in four], list("ABCD"), columns=4, size=1.6);
 
 # %% [markdown]
-# A classifier could do it if somebody had listed all things, all colours and all places, and labelled every picture. Suppose that nobody has. **All we have are pairs: a picture, and
+# [Chapter 9](09_fusion.py) learned from questions with their answers. A classifier could do this too if somebody had listed all things, all colours and all places, and labelled every picture. Suppose that nobody has. **All we have are pairs: a picture, and
 # what somebody said about it.** A network that is to *write* the sentence (chapter 14) must get every word right, and the same scene can be described in a hundred
 # ways. Is there an easier task that pairs alone can teach? {cite:t}`radford2021` took this one: *given a picture and many sentences, choose the one that belongs to it.*
 #
@@ -251,7 +251,7 @@ glue("contrastive_gap", max(gap for found in gaps.values() for gap in found.valu
 # ## One space, and what is in it
 #
 # The course has a small CLIP for its scenes, of {glue:text}`contrastive_parameters:.1f` million numbers. Its picture tower is the grid of [chapter 5](05_vision.py) with two layers of attention; its text tower is the encoder of
-# [chapter 3](03_text.py). Four learned probes look at the cells, and four others at the words, as queries of attention; what they find is
+# [chapter 3](03_text.py). Four learned queries look at the cells, and four others at the words, by attention; what they find is
 # projected to $E = 256$ numbers. Its own training took twenty minutes on one core, and it had a head start of hours: **its picture tower began as that of the
 # captioner of [chapter 14](14_captioning.py)**, which had been trained on sentences about the same scenes and on the names of things in each cell. Its text tower and the pooling of both
 # began with random numbers. So "pairs alone" is said here of its loss, and not of all that its picture tower has seen. From nothing we have not trained it. The

@@ -95,7 +95,7 @@ glue("alignment_chance", float(chance), display=False)
 # No better than guessing, as it must be: number 7 of one side means something else than number 7 of the other. Yet both describe the same world: in both, scenes with a dog should lie together, and scenes with a castle elsewhere. If the two clouds have the same shape, one need only be
 # **turned** to lie upon the other. How many pairs does it take to find the turn? And if the shape says it all, do we need pairs at all?
 #
-# Articles that this course corrects name two ways to a common space besides a shared embedding: a *cross-modal autoencoder*, and *adversarial learning*. They give no code. We build both, unpaired and with pairs, beside two methods that need no training.
+# Articles that this course [corrects](articles.py) name two ways to a common space besides a shared embedding: a *cross-modal autoencoder*, and *adversarial learning*. They give no code. We build both, unpaired and with pairs, beside two methods that need no training.
 #
 # ## The best rotation
 #
@@ -1083,7 +1083,7 @@ glue("alignment_gap_after", closing[1.0][2], display=False)
 #
 # ## What came after
 #
-# - **Pairs won.** Where there are very many of them, contrastive learning (chapter 10) or a language model that learns to read pictures is what is used in 2026. Adversaries are tried where there are no pairs: see *Blind matching* below.
+# - **Pairs won.** Where there are very many of them, contrastive learning (chapter 10) or a language model that learns to read pictures ([chapter 22](22_vlm.py)) is what is used in 2026. Adversaries are tried where there are no pairs: see *Blind matching* below.
 # - **Without training at all.** ASIF {cite:p}`norelli2023` describes each picture by its similarities to the pictures of known pairs, and each text by its similarities to their texts. Both are then vectors with one number a pair. An exercise does it.
 # - **Do large models have one shape?** {cite:t}`huh2024` find that the distances that vision models and language models measure become more alike as the models grow, and suppose that all tend to one representation of the world. Then the shape could tell the pairs, as it does for the lopsided cloud.
 # - **Blind matching.** {cite:t}`jha2025` translate the embeddings of one *text* model into those of another without pairs, by adversaries, with cycles (there and back must give the same) and with a term that keeps distances. {cite:t}`schnaus2025` match pictures and words by distances alone; it works on many small problems, among well-chosen classes. Both use what a judge of

@@ -28,8 +28,8 @@
 # - measure whether a confidence means what it says
 # - find a leak, and count how many comparisons were made before the one that is reported
 #
-# **Before you start:** [captioning](14_captioning.py) up to its first table helps, since we judge its captioner;
-# everything else you need is logarithms and counting. A standard error is in [chapter 0](00_before_attention.py).
+# **Before you start:** logarithms and counting; a standard error is in [chapter 0](00_before_attention.py). We judge the captioner that
+# [chapter 14](14_captioning.py) builds. It comes with the course, and here it is enough that it takes a picture and writes a sentence.
 #
 # :::{card-footer}
 # Reading {measured}`reading` min · runs in {measured}`seconds` s on two CPU cores, {measured}`megabytes` MB ·
@@ -62,6 +62,7 @@ use_style()
 # %% [markdown]
 # ## Two sentences about one picture
 #
+# In [chapter 12](12_training.py) an answer was a name, right or wrong. A sentence is harder to judge.
 # Here is a scene, and four sentences that people might have written about it.
 
 # %% tags=["nbval-check-output"]
@@ -353,7 +354,7 @@ glue("evaluation_scenes", len(val), display=False)
 #
 # ## Scores of facts
 #
-# [Chapter 14](14_captioning.py) introduced the other way: parse the sentence into facts and look each one up. With $F$ the set of facts that a
+# There is another way: parse the sentence into facts, such as a thing, its number or its place, and look each one up ([chapter 14](14_captioning.py) shows a sentence with its facts). With $F$ the set of facts that a
 # hypothesis states, $W$ those that are true of the scene, and $D$ those that a full caption states:
 #
 # $$
@@ -388,14 +389,14 @@ show_source(fact_score)
 #
 # ## A score that looks at the picture: CLIPScore's idea
 #
-# Suppose two encoders map pictures and sentences to vectors of one space, trained so that a picture and its own caption point the
-# same way. Then the angle between them is a score, and it needs no reference {cite}`hessel2021`:
+# The two towers of [chapter 10](10_contrastive.py) map pictures and sentences into one space, and are trained so that a picture and its own caption point
+# the same way. So the angle between them is a score, and it needs no reference {cite}`hessel2021`:
 #
 # $$
 # \text{CLIPScore}(v, t) = w \cdot \max\bigl(\cos(v, t),\, 0\bigr), \qquad w = 2.5
 # $$ (eq-evaluation-clip)
 #
-# $v$ and $t$ are the vectors of picture and sentence, of any length $D$. With CLIP's encoders the cosines stay below about 0.4; $w$ only stretches
+# $v$ and $t$ are here the vectors of picture and sentence, of $E$ numbers each (chapter 10 calls them $u$ and $v$). With CLIP's encoders the cosines stay below about 0.4; $w$ only stretches
 # them towards $[0, 1]$. **RefCLIPScore** also looks at references $t_j$; it is the harmonic mean of two numbers:
 #
 # $$
@@ -429,11 +430,12 @@ show_source(ref_clip_score)
 # %% [markdown]
 # CLIP itself is a download of some hundred megabytes, trained on 400 million pictures with texts {cite}`radford2021`. This page runs
 # without a network, so we train a tiny pair of encoders on scenes. It shows how such a score behaves, which kinds of
-# errors it sees and which it does not. It does not show how good CLIP's own score is on photographs.
+# errors it sees and which it does not. It does not show how good CLIP's own score is on photographs. (The course's own CLIP, of chapter 10, could
+# take its place. Its picture tower began as the captioner's, so it is no independent judge either.)
 #
 # The picture's encoder takes the grid that the shipped captioner makes and looks at it four times. The sentence's encoder is a recurrent network
 # (it takes one word after the other and keeps a state), so it could know the order of the words. Training pulls each picture to its own caption
-# among 128; loss and optimiser are those of [chapter 12](12_training.py).
+# among 128; the loss is that of [chapter 10](10_contrastive.py), {eq}`eq-contrastive-clip`, the optimiser that of [chapter 12](12_training.py).
 #
 # One thing is wrong with this judge: below, it judges the captioner **whose own encoder it uses**. Where that encoder takes a camera for
 # sunglasses, judge and captioner may make the same mistake, and the score will not show it. A judge for real use must not share parts with
@@ -508,7 +510,7 @@ val_features = pair.encode_image(grids(val))  # (240, 128)
 # true or false on purpose. Each scene's first caption is set aside, and the other four are the references.
 #
 # - **second writer**: a true and full caption, phrased independently of the references;
-# - **greedy**, **beam**, **sample**, **sample hot** (temperature 1.5): four ways to take words from the shipped captioner;
+# - **greedy**, **beam**, **sample**, **sample hot** (temperature 1.5): four ways to take words from the shipped captioner ([chapter 15](15_decoding.py));
 # - **short-sighted**: the captioner gets pictures of 16 pixels, enlarged again;
 # - **terse**: one thing and its number, nothing else; always true;
 # - **near copy**: a reference in which one fact was changed; always false;
@@ -665,7 +667,7 @@ for metric, (own, every) in ranks.items():
 #
 # ## True or false? One question a metric should answer
 #
-# A **foil** is a sentence with one false fact {cite}`shekhar2017`. We put three questions to each metric, and count how often it prefers the true sentence; a tie
+# A **foil** is a sentence with one false fact {cite}`shekhar2017`, as in chapter 10. We put three questions to each metric, and count how often it prefers the true sentence; a tie
 # counts half.
 #
 # - **Twins**: the true sentence and the foil use the same words but for the changed fact. Each scene brings such pairs, `scene.foils`.
@@ -755,6 +757,7 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 # true background in {glue:text}`evaluation_twins_clip_background:.0%` of the pairs. On who stands where (`relation`, `order`) it has
 # {glue:text}`evaluation_twins_clip_relation:.0%` and {glue:text}`evaluation_twins_clip_order:.0%`, where a coin has 50 %. Large models trained in this way were
 # found to be weak there too: with a hundred strangers to tell apart, the set of things is enough, and order need not be learned {cite}`yuksekgonul2023`.
+# [Chapter 10](10_contrastive.py) finds the same in the course's CLIP, and says what it took to change that.
 #
 # ### The two worst sentences of a real captioner
 #
@@ -787,7 +790,7 @@ glue("evaluation_true_low", float(single[true_low]), display=False)
 # ## The same captions, other tokens
 #
 # All scores of words compare **tokens**. Who decides what a token is? People write *A dog, on the grass.* Split at spaces, *dog,* is not *dog*
-# and *A* is not *a*. COCO's evaluation first runs a program in Java, the Penn Treebank (PTB) tokeniser: lower case, punctuation split off, then thrown away.
+# and *A* is not *a*. COCO's evaluation first runs a program in Java, the Penn Treebank (PTB) tokenizer: lower case, punctuation split off, then thrown away.
 # Other scripts keep the punctuation, or the case. We take captions and references in plain English spelling and change the tokens, and nothing else. One
 # last row shows an accident: there only the references are spelled like this.
 
@@ -843,7 +846,7 @@ glue("evaluation_token_raw", token_scores["captions raw, references spelled"][3]
 # full stop and a space before each comma, as our captioner writes them. Everybody misses what only one side has, and BLEU-4 is
 # {glue:text}`evaluation_token_raw:.2f`. This accident is common: the model's output was prepared in another way than the references.
 #
-# The lesson: **a BLEU without the name of its tokeniser cannot be compared with any other** {cite}`post2018`. Take published numbers only for comparison when
+# The lesson: **a BLEU without the name of its tokenizer cannot be compared with any other** {cite}`post2018`. Take published numbers only for comparison when
 # you score with the same program.
 #
 # ## Answers: accuracy, precision, recall, F1
@@ -970,7 +973,7 @@ for name, (share, f1) in answer_scores.items():
 #
 # ## Rankings: recall@k
 #
-# A search has no single answer. For a query $q$ it sorts all items by a score, and we ask whether something relevant is among the first $k$:
+# A search, as in chapter 10, has no single answer. For a query $q$ it sorts all items by a score, and we ask whether something relevant is among the first $k$:
 #
 # $$
 # \text{recall@}k = \frac1Q \sum_{q=1}^{Q} \bigl[\, \operatorname{rank}(q) \le k \,\bigr], \qquad
@@ -1256,6 +1259,17 @@ for name, split in product(("mean of the words", "confidence"), splits):
 # *If perfect*: below this stays a perfect confidence in 95 of 100 tries, so an ECE below it cannot be told from perfect. *Too sure by* is the mean confidence minus the share that is right. Where it has different
 # signs on the two splits, they cancel in a bin that both fall into: **the ECE of a mixture can be small while that of each part is not.** So look at each kind of picture alone. Away from where it was fitted, a confidence is
 # often worse {cite}`ovadia2019`. [Chapter 14](14_captioning.py) has more scenes, and the third split.
+#
+# ## What came after
+#
+# - **A language model as the judge.** CLAIR {cite}`chan2023` shows a language model the caption and the references and asks how likely it is, from 0 to 100, that both describe one picture. Its authors find that it agrees with people more closely than earlier scores. But {cite:t}`zheng2023` find that judges of pairs
+#   lean to one place in the order and to the longer answer, and {cite:t}`panickssery2024` that they score their own summaries above others which people find as good. So ask in both orders, and take a judge that shares no parts with the judged; ours shared its encoder.
+# - **Facts of free text.** FActScore {cite}`min2023` lets a language model cut a long text into small statements and checks each against a source; the score is the share that is supported. FaithScore {cite}`jing2024` checks against a picture, with a model that sees. You know both as fact precision, here with a parser and
+#   a truth that can err. What was left out needs a second number.
+# - **Few people, many machine judgements.** In **prediction-powered inference** {cite}`angelopoulos2023` a machine judges all items and people a random part. The difference on that part corrects the mean over all. The interval holds however bad the machine is; the better it is, the narrower the interval.
+# - **Votes.** In Chatbot Arena {cite}`chiang2024` people see two answers and choose the better; these votes rank the models. {cite:t}`singh2025` report that some providers could try variants there in private and keep the best score, in one case among 27. What the best of twenty is worth, we measure below.
+#
+# Each of these is one more metric. Ask of it what we asked of BLEU: which foils does it see, how does it agree with the truth, how wide is its interval? The captioner that we judged is built in [chapter 14](14_captioning.py).
 #
 # ## What goes wrong
 #
@@ -1622,7 +1636,7 @@ for other in ("beam", "sample"):
 # **No.** Only if both were scored with the same tokens, references and program. Other tokens alone can make such a difference.
 # :::
 # :::{dropdown} Nothing, until one program scores both
-# **Yes.** Tokeniser, case, punctuation and the number of references all change BLEU. Ask for the captions, not for the number.
+# **Yes.** Tokenizer, case, punctuation and the number of references all change BLEU. Ask for the captions, not for the number.
 # :::
 # :::{dropdown} The second model hallucinates more
 # **No.** BLEU does not look at the picture. A true sentence in other words has a low BLEU.
@@ -1721,7 +1735,7 @@ for other in ("beam", "sample"):
 # - BLEU, ROUGE-L and CIDEr-D ask whether a sentence uses the references' words. With one reference, between a false near copy of it and a true sentence in other words, BLEU-4 chose the true one
 #   {glue:text}`evaluation_one_BLEU-4:.0%` of the time.
 # - A score that compares picture and sentence needs no reference. It is as good as its encoders; test them on foils before you trust it.
-# - A number needs its tokeniser, its baseline and its interval: with four ways to cut words, the same captions had a BLEU-4 between {glue:text}`evaluation_token_low:.2f` and {glue:text}`evaluation_token_high:.2f`.
+# - A number needs its tokenizer, its baseline and its interval: with four ways to cut words, the same captions had a BLEU-4 between {glue:text}`evaluation_token_low:.2f` and {glue:text}`evaluation_token_high:.2f`.
 # - Accuracy and micro F1 count items, macro F1 counts classes. With a frequent class the two tell different stories.
 # - Compare systems on the same items by the interval of their difference, count every comparison, and distrust what is too good.
 # - A confidence of 0.8 should be right eight times in ten, on each kind of picture. ECE measures that, AUC what the confidence knows.

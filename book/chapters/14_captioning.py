@@ -101,9 +101,8 @@ glue("captioning_pixels", val[3].image.size, display=False)
 #
 # ## Count what is true
 #
-# The second question comes first, because without an answer we could not tell whether we got anywhere. The usual
-# scores, such as **BLEU** {cite}`papineni2002`, count how many sequences of words a caption shares with the
-# references. Our scenes allow another count. Each scene knows its **facts**: which things are there, how many, of
+# The second question comes first, because without an answer we could not tell whether we got anywhere. [Chapter 13](13_evaluation.py) has the scores. The usual
+# ones, such as BLEU, count how many sequences of words a caption shares with the references. Our scenes allow another count. Each scene knows its **facts**: which things are there, how many, of
 # which colour and size, how they are arranged, and where. A caption can be parsed into the facts that it states:
 
 # %% tags=["nbval-check-output"]
@@ -116,7 +115,7 @@ for fact in sorted(parse(sentence), key=str):
 
 # %% [markdown]
 # **Fact precision** is the share of the stated facts that are true; what is missing from one is our **hallucination
-# rate**. (The measure of {cite:t}`rohrbach2018` counts objects only.) **Fact recall** is the share of the facts of a full caption that were stated. This is
+# rate**. **Fact recall** is the share of the facts of a full caption that were stated ({eq}`eq-evaluation-facts`). This is
 # the idea of SPICE {cite}`anderson2016`, made exact.
 #
 # Now the test of the scores. A **foil** is a caption with exactly one change that makes it false: another thing,
@@ -150,7 +149,7 @@ for name, (score, precision) in foil_scores.items():
 # ## The formula
 #
 # Let $x$ be the picture and $y = (y_1, \dots, y_T)$ the words of a caption, the last of which is a sign for the end.
-# The **chain rule** of probability writes the sentence as one choice after the other:
+# The **chain rule** of probability, {eq}`eq-transformer-chain`, writes the sentence as one choice after the other. $P$ is a probability, here and in chapter 15:
 #
 # $$
 # P(y \mid x) = \prod_{t=1}^{T} P(y_t \mid y_{<t}, x)
@@ -191,8 +190,8 @@ for a in first:
 # makes a sentence out of words.
 #
 # The second product asks how a text $t$ and a picture $v$ are related (does the text fit, yes or no?) and multiplies
-# $P(r \mid t) \, P(r \mid v)$. That is no distribution: it does not sum to one. It also counts what we knew beforehand
-# twice. If $t$ and $v$ are independent once $r$ is known, Bayes' rule gives
+# $P(r \mid t) \, P(r \mid v)$. [Chapter 9](09_fusion.py) met it: it does not sum to one, and it counts what we knew beforehand
+# twice. If $t$ and $v$ are independent once $r$ is known, Bayes' rule puts it right, as {eq}`eq-fusion-bayes` did there:
 #
 # $$
 # P(r \mid t, v) = \frac{P(r \mid t)\, P(r \mid v) / P(r)}{\sum_{r'} P(r' \mid t)\, P(r' \mid v) / P(r')}
@@ -274,7 +273,7 @@ assert math.isclose(by_hand, theirs, abs_tol=1e-6)
 #
 # Three parts, all of which you know. A convolutional network turns the picture into a grid of $N$ vectors; a
 # Transformer encoder lets them look at one another; a Transformer decoder writes, and looks at the grid through
-# cross-attention. An LSTM in place of the decoder, looking once, is "Show and Tell" {cite}`vinyals2015`; letting it
+# cross-attention. An LSTM (chapter 3) in place of the decoder, looking once, is "Show and Tell" {cite}`vinyals2015`; letting it
 # look at a grid again for each word is "Show, Attend and Tell" {cite}`xu2015`. Our decoder does the latter with attention alone.
 
 # %%
@@ -455,7 +454,7 @@ def evaluate(model, scenes=small_val[:50]):
 
 
 # %% [markdown]
-# The loop is the course's own, `mmcourse.training.train`, built on Accelerate. It takes the model, the scenes, a function for the
+# The loop is that of [chapter 12](12_training.py), `mmcourse.training.train`. It takes the model, the scenes, a function for the
 # loss and a folder for checkpoints, and it calls `evaluate` from time to time.
 
 # %%
@@ -523,10 +522,9 @@ axes[1].legend();
 
 # %% [markdown]
 # {numref}`fig-captioning-curve` shows facts on 50 new scenes. Now the final numbers, on 150 new scenes, with the loss
-# of {eq}`eq-captioning-loss` beside them. How uncertain they are, we estimate by the **bootstrap**:
-# draw 150 of the 150 scenes with replacement, a thousand times, and take the range of the middle 95 %. For a *difference*, both
-# captioners are scored on the same draw; if the range holds 0, these scenes do not tell them apart. [Chapter 13](13_evaluation.py) says
-# more about it.
+# of {eq}`eq-captioning-loss` beside them. How uncertain they are, we estimate by the bootstrap of [chapter 13](13_evaluation.py):
+# draw 150 of the 150 scenes with replacement, a thousand times, and take the range of the middle 95 %, the interval of that chapter. For a *difference*, both
+# captioners are scored on the same draw; if the range holds 0, these scenes do not tell them apart.
 
 # %%
 def counts(texts, scenes):
@@ -1259,6 +1257,18 @@ glue("captioning_false_alarm", float(warned[right].mean()), display=False)
 # %% [markdown]
 # {glue:text}`captioning_nothing_low:.0%` of them are below {glue:text}`captioning_threshold:.1f`, where the command line warns: more likely wrong than right, if the number holds, which was not fitted to such pictures. The largest is {glue:text}`captioning_nothing_most:.2f`. The warning comes with
 # {glue:text}`captioning_low_val:.0%` of the captions of `val` ({glue:text}`captioning_false_alarm:.0%` of the right ones), and with {glue:text}`captioning_caught:.0%` of the wrong ones of `style`. It is about nouns only: a wrong number, colour or place stays unseen.
+#
+# ## What came after
+#
+# - **A language model writes.** Who wants a description in 2026 mostly asks a model such as LLaVA {cite}`liu2023`. Its decoder is a language model, trained on far more text than captions, and follows a wish, such as *in ten words*. Loss and shift are those of this page. [Chapter 22](22_vlm.py) builds one.
+# - **Captions for other models.** Texts beside pictures on the web say little of what is seen. {cite:t}`betker2023` let a captioner write new ones, train text-to-image models on them, and find that these follow a request better. {cite:t}`chen2024` take 100,000 detailed captions by GPT-4V and train a captioner on them; it
+#   writes 1.2 million for the training of vision-language models. What such a captioner says falsely, the next model is taught.
+# - **Captioning to learn to see.** {cite:t}`tschannen2023` train an encoder and a decoder like ours on captions from the web, without our second term, and keep the encoder. With equal data, size and computation it does about as well in classification as one from contrastive training ([chapter 10](10_contrastive.py)), and
+#   better where pictures meet language.
+# - **Boxes as words.** Kosmos-2 {cite}`peng2023` writes the box of a thing behind its name, in **location tokens** of the vocabulary. Such a box can be counted right or wrong, as our pointing was. It is a statement like the noun, and no view of what the model used.
+# - **Its own sentences.** Against the last mistake below, one lets the model write, and rewards what it wrote with a score {cite}`rennie2017`; chapter 22 does so. What is learned then is the score, with all that chapter 13 found in it.
+#
+# All of these give probabilities of the next word, and somebody must choose. Here we mostly took the largest. [Chapter 15](15_decoding.py) asks what else there is.
 #
 # ## What goes wrong
 #

@@ -129,7 +129,7 @@ for text in drawn:
 #
 # | symbol | what it is | size |
 # |---|---|---|
-# | $x$ | the picture, here its $N$ grid tokens | $N \times D$ |
+# | $x$ | the picture, here the $N$ cells of its grid | $N \times D$ |
 # | $y_t$, $v$ | a word of the vocabulary | a number below $V$ |
 # | $T$ | words of the sentence, the end included | at most the model's limit |
 # | $P(v \mid y_{<t}, x)$ | softmax of the decoder's logits, its scores of all words | $V$ numbers, one in sum |
@@ -424,7 +424,7 @@ glue("decoding_longest", longest, display=False)
 # ## Sampling
 #
 # Often there is no best sentence: five people describe a scene in five ways, all of them right. **Sampling** draws each word from the model's
-# distribution. A **temperature** $\tau$ makes it sharper or flatter; $z_v$ is the logit of word $v$:
+# distribution. A **temperature** $\tau$ makes it sharper or flatter (the scale of chapter 10 is $1 / \tau$); $z_v$ is the logit of word $v$:
 #
 # $$
 # p_v = \frac{e^{z_v / \tau}}{\sum_{u} e^{z_u / \tau}}
@@ -964,6 +964,19 @@ for beams in (1, 2, 3, 5, 10):
 
 # %% [markdown]
 # It never finds more than the truth (the assertion), and with more beams it finds the truth more often.
+#
+# ## What came after
+#
+# - **Another cut.** **Min-p** {cite}`nguyen2025` keeps the words whose probability is at least a fixed share of the largest one. Its authors report better quality and variety than with top-p, above all at high temperatures. {cite:t}`schaeffer2025` go through the same evidence and find no advantage, in the benchmarks once each
+#   way of sampling may try as many settings.
+# - **Draw many, keep what they agree on.** In translation, {cite:t}`eikema2020` find, the most probable sentence holds so little probability that it is nearly arbitrary. They draw sentences and keep the one that is most like the others under some score: **minimum Bayes risk decoding**. Short answers can vote: self-consistency
+#   {cite}`wang2023consistency` draws several ways of reasoning and takes the most frequent answer.
+# - **Less what it says without looking.** Visual contrastive decoding {cite}`leng2024` runs a model with the picture and with a distorted one. It takes $1 + a$ times the first logits less $a$ times the second, among the words that pass the rule of min-p. Its authors report fewer things named that are not there. The second run is
+#   the blind captioner of chapter 14 in the same weights; {eq}`eq-text_to_image-guidance` is the same sum, for drawing.
+# - **Only what a form allows.** Programs that read an answer need a form, such as JSON. In **constrained decoding** each word that would break it gets probability zero, as the end did in our experiment. {cite:t}`willard2023` find these words quickly, by an index of the vocabulary. The form is then certain; the content is not.
+# - **A cache in pages.** {cite:t}`kwon2023` keep the cache of a row in blocks of one size, as an operating system keeps memory in pages. No row reserves room for the longest answer, and rows that begin alike share blocks.
+#
+# A decoder chooses among what its model offers, and that depends on what the model sees: drawings, so far. [Chapter 16](16_photographs.py) turns to photographs, and to an eye that others have trained.
 #
 # ## What goes wrong
 #

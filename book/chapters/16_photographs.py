@@ -230,7 +230,7 @@ glue("photographs_drawings", len(noto), display=False)
 # |---|---|---|
 # | $x$ | the picture, values 0 to 255 | $S \times S \times 3$ |
 # | $\mu, \sigma$ | mean and scale of each colour, as in the encoder's training | 3 numbers each |
-# | $P$ | pixels along the side of a cell: the patch of a vision transformer, the stride of a convolutional network | a number |
+# | $P$ | pixels along the side of a cell: the patch of a vision Transformer, the stride of a convolutional network | a number |
 # | $F$ | what the encoder gives, without its class token | $N \times C$ |
 # | $W, b$ | learned here | $C \times D$, $D$ |
 # | $E$ | a learned position for each cell | $N \times D$ |
@@ -289,7 +289,7 @@ print("features", tuple(features.shape), "  memory", tuple(memory.shape))
 # ### Against the reference
 #
 # `load_encoder` takes any vision model of `transformers` that gives a square grid, by its name on the Hugging Face hub or by a folder: ViT
-# {cite}`dosovitskiy2021`, CLIP {cite}`radford2021`, SigLIP {cite}`zhai2023`, DINOv2 {cite}`oquab2024`, ResNet {cite}`he2016`. They differ in
+# {cite}`dosovitskiy2021`, CLIP {cite}`radford2021` and SigLIP {cite}`zhai2023` (their losses are in [chapter 10](10_contrastive.py)), DINOv2 {cite}`oquab2024`, ResNet {cite}`he2016`. They differ in
 # their size, in their normalisation, and in what stands before the patches: ViT and CLIP have a class token there, DINOv2 may have registers
 # as well, SigLIP and ResNet nothing. Each comes with an **image processor**, which scales, crops and normalises a photograph as in the model's
 # training. We use that processor itself: whoever reads a few of its settings and does the rest by hand forgets one, as the order of the colours.
@@ -356,7 +356,7 @@ glue("photographs_kilobytes", kept / 22 / 1e3, display=False)
 
 # %% [markdown]
 # That is {glue:text}`photographs_kilobytes:.0f` kB a photograph, in half precision. Now the training of the rest: 80 pairs of a
-# photograph and a caption, the loop of [chapter 14](14_captioning.py). For comparison we train the same captioner with other things in place of
+# photograph and a caption, the loop of [chapter 12](12_training.py). For comparison we train the same captioner with other things in place of
 # the features: those of three random encoders, **noise** (random numbers, drawn once for each photograph, which hold nothing of the picture), and
 # zeros (it is blind). The numbers of a random encoder are tiny. The layer norm of {eq}`eq-photographs-memory` would take them for zeros, so we scale them to a standard deviation of one, as noise has.
 
@@ -488,7 +488,7 @@ print(cat_messy.captions[-2:])
 # %% [markdown]
 # Each fault is counted, said once, and left out; the run goes on. That a JPEG is broken shows only when it is read, so
 # the cache finds it. The words of a caption are small letters, digits and apostrophes, everything else separates them. **BLEU depends on
-# this**: the same captions with another rule for words have another score, so a score without its rule says little.
+# this**: the same captions with another rule for words have another score ([chapter 13](13_evaluation.py)), so a score without its rule says little.
 #
 # ## The full data
 #
@@ -542,6 +542,16 @@ else:
 
 # %% [markdown]
 # It trains on 500 photographs for some minutes: too few for the numbers of the table, enough to see that everything works.
+#
+# ## What came after
+#
+# - **Cells that stay good.** DINOv3 {cite}`simeoni2025` learned from pictures alone and is made to be used frozen. Its authors report that in long training the features of single places become worse. They add a term that holds the similarities between places near those of an earlier state. For a memory of cells that is the part that counts.
+# - **Which layer?** We take the last. {cite:t}`bolya2025` find that their encoder, from contrastive training, has its best features for many tasks in layers further in, and tune it to bring them to the end. With another layer $F$ is another table, and all else on this page stays.
+# - **No square.** NaViT {cite}`dehghani2023` keeps a photograph's form. It takes as many patches as there are and packs several photographs into one row, with a mask between them; SigLIP 2 {cite}`tschannen2025` has variants that keep the form too. Then {eq}`eq-photographs-cells` has two sides, and one table $E$ no longer fits.
+# - **What an encoder takes for equal.** {cite:t}`tong2024` search for pairs of pictures that are near each other for CLIP and differ plainly, to DINOv2 as to people. Language models that see through CLIP often answer wrongly about them. Our search for the nearest drawing is such a test, before any decoder is trained.
+# - **Registers.** {cite:t}`darcet2024` find that large vision Transformers use some patches of plain background for computations of their own: the vectors there become very long, and maps of attention have spots. With a few **register tokens** beside the patches the spots went away. These are the rows that our code leaves out of the grid.
+#
+# So a spot on a map need not be about that place. What a word of a caption does depend on, and how one can know, is the question of [chapter 17](17_interpretability.py).
 #
 # ## What goes wrong
 #
@@ -724,7 +734,7 @@ for least in (1, 2, 5):
 # :class: dropdown
 # ````
 # A cell's features come from a receptive field (chapter 5) that is larger than the cell, so its neighbours move too. The attention names the cell whose vector was
-# used; the information in it can come from around it. In a vision transformer, where each patch has looked at all others, from anywhere.
+# used; the information in it can come from around it. In a vision Transformer, where each patch has looked at all others, from anywhere.
 
 # %%
 image = load_picture(cat.path, 224)
@@ -823,7 +833,7 @@ print(f"in the cell {moved[3, 3] / moved.sum():.0%}, in the eight around it {aro
 #
 # ## Take-aways
 #
-# - A pretrained encoder brings what no small set can teach: it finds a moved thing in another artist's drawing in
+# - A pretrained encoder brings what others' data taught it: it finds a moved thing in another artist's drawing in
 #   {glue:text}`photographs_same_moved_pretrained:.0%` of the cases, pixels in {glue:text}`photographs_same_moved_pixels:.0%`, the same network untrained in
 #   {glue:text}`photographs_same_moved_random:.0%`. With all drawings centred, pixels do as well.
 # - Its grid of features, mapped to the decoder's width and given positions, is the memory; class and register tokens are no places.

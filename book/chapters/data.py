@@ -38,7 +38,7 @@ show_images([scene.image for split in SPLITS for scene in sample[split][:6]], co
 #
 # `EmojiScenes(split)[index]` is the same scene on every computer: the split and the index choose everything. A scene has
 # its picture, its objects with exact boxes, five English captions, one Mandarin caption, questions, and foils. A **foil** is a
-# pair of captions that differ in one fact, of which one is true and one is false.
+# false caption that differs from a true one in one fact; the true one comes with it.
 
 # %% mystnb={"image": {"alt": "A small scene with a coloured box and a name around each of its drawn objects."}} tags=["remove-input"]
 example = next(scene for scene in sample["val"] if len(scene.foils) >= 6 and len(scene.objects) == 3)
@@ -281,6 +281,8 @@ for split in ("val", "composition"):
 # have a tint (`val` {glue:text}`data_val_tint:.0%`), {glue:text}`data_composition_relation:.0%` a relation ({glue:text}`data_val_relation:.0%`), and a caption has
 # {glue:text}`data_composition_caption:.1f` words ({glue:text}`data_val_caption:.1f`). A lower score than on `val` may come from that and not from what is new. Compare with scenes of
 # `val` that are built alike, with two kinds of things, or with such a tint: `splits.compared_with` says which, `mmcourse evaluate` scores them apart, and [chapter 14](14_captioning.py) does it.
+#
+# Some chapters draw smaller worlds with the same drawings, and describe them: `TwoGroups` in [chapter 9](09_fusion.py), `TwoThings` in [chapter 20](20_vqa.py), `DrawnWorld` in [chapter 21](21_text_to_image.py).
 
 # %% [markdown]
 # ## What can be answered without looking
@@ -437,7 +439,7 @@ print(f"picture {image_only}, with captions {with_captions}, with all texts {eve
 # %% [markdown]
 # ## Texts: the glosses of WordNet
 #
-# Chapter 3 learns from another kind of data: what a dictionary says of things. **WordNet** {cite}`miller1995` groups English words that mean the same, and gives each group a gloss.
+# Chapters [3](03_text.py) and [4](04_gpt.py) learn from another kind of data: what a dictionary says of things. **WordNet** {cite}`miller1995` groups English words that mean the same, and gives each group a gloss.
 # We took the nouns of eight of its files, those of things that can be seen or touched, and of each group only the words of which it is the *first* sense.
 
 # %% tags=["nbval-check-output"]
@@ -498,3 +500,7 @@ glue("data_gloss_count", sum(map(len, stock.values())), display=False)
 # (`tools/maintain/build_glosses.py --dropped` prints what goes). The list errs on the side of leaving out; some harmless animals and plants go too. What is left was not read line by line. **What is in it for a model to learn wrongly?** WordNet was made in the United States:
 # plants and animals of North America are many. A word such as *primitive* may say more of the writer than of the thing. **Licence:** WordNet's own, which allows use, change and distribution with its notice
 # (`mmcourse/data/glosses/LICENSES/`); WordNet 3.1, copyright 2011 by Princeton University.
+#
+# ## Photographs
+#
+# [Chapter 16](16_photographs.py) is about photographs: 22 of them come with the course, with five captions each that we wrote. That chapter says what so few are good for; `mmcourse/data/photographs/NOTICE` says who made each, and under which licence it is here.

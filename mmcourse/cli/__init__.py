@@ -1,25 +1,46 @@
-"""The command line: ``mmcourse caption | search | train | calibrate | evaluate | data | bench``.
+"""The command line.
+
+``mmcourse caption | ask | search | draw | serve | hear | train | calibrate | evaluate | export |
+data | bench``.
 
 Each command is a module, which has ``ABOUT`` and ``EXAMPLES`` for its help,
 ``add_arguments(parser)``, and ``run(options)``, which returns an exit code, or None for 0. Models
 and data are imported inside ``run``, so that help comes at once.
 
-Exit codes: 0 all went well, 1 some pictures could not be captioned, 2 bad use or bad input,
-130 Ctrl-C.
+Exit codes: 0 all went well, 1 some pictures could not be captioned or some questions not be
+answered, 2 bad use or bad input, 130 Ctrl-C.
 """
 
 import argparse
 
 import mmcourse
-from mmcourse.cli import bench, calibrate, caption, data, evaluate, search, train
+from mmcourse.cli import (
+    ask,
+    bench,
+    calibrate,
+    caption,
+    data,
+    draw,
+    evaluate,
+    export,
+    hear,
+    search,
+    serve,
+    train,
+)
 from mmcourse.cli.messages import complain
 
 COMMANDS = {
     "caption": caption,
+    "ask": ask,
     "search": search,
+    "draw": draw,
+    "serve": serve,
+    "hear": hear,
     "train": train,
     "calibrate": calibrate,
     "evaluate": evaluate,
+    "export": export,
     "data": data,
     "bench": bench,
 }
@@ -47,7 +68,7 @@ def command_line():
     examples = [command.EXAMPLES.splitlines()[0] for command in COMMANDS.values()]
     parser = argparse.ArgumentParser(
         "mmcourse",
-        description="Caption pictures, or find them by words; train and judge models.",
+        description="Caption pictures, ask about them, find or draw them; train and judge models.",
         epilog="\n".join(["examples:", *examples, "", "mmcourse COMMAND --help says more."]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

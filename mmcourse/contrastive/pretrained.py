@@ -316,15 +316,20 @@ def copy_text(ours, theirs):
 def copy_encoder(ours, theirs, norm):
     """Copy a stack of layers, and the norm after it."""
     for layer, other in zip(ours.layers, theirs.layers, strict=True):
-        attention = layer.attention
-        copy(attention.query, other.self_attn.q_proj)
-        copy(attention.key, other.self_attn.k_proj)
-        copy(attention.value, other.self_attn.v_proj)
-        copy(attention.output, other.self_attn.out_proj)
-        copy(layer.norm1, other.layer_norm1)
-        copy(layer.norm2, other.layer_norm2)
-        copy_feed_forward(layer.feed_forward, other.mlp)
+        copy_layer(layer, other)
     copy(ours.norm, norm)
+
+
+def copy_layer(ours, theirs):
+    """Copy one layer of an encoder."""
+    attention = ours.attention
+    copy(attention.query, theirs.self_attn.q_proj)
+    copy(attention.key, theirs.self_attn.k_proj)
+    copy(attention.value, theirs.self_attn.v_proj)
+    copy(attention.output, theirs.self_attn.out_proj)
+    copy(ours.norm1, theirs.layer_norm1)
+    copy(ours.norm2, theirs.layer_norm2)
+    copy_feed_forward(ours.feed_forward, theirs.mlp)
 
 
 def copy_feed_forward(ours, theirs):

@@ -19,7 +19,7 @@ MODEL = {
     "small": {"width": 96, "channels": [24, 48, 96]},
     "shipped": {},
 }
-CALIBRATION = 100_000  # the first index of the scenes that calibrate: nothing else looks at them
+CALIBRATION = 100_000  # the first index of the scenes that calibrate, and watch the detector train
 TRAINING = {
     "small": {"steps": 600, "batch_size": 64, "learning_rate": 1e-3},
     "shipped": {

@@ -17,7 +17,9 @@ PAGES = [
 ]
 RUN_PAGES = [page for page in PAGES if page.startswith(f"{FOLDER}/")]  # those with code that ran
 TEXTS = sorted((ROOT / FOLDER).glob("*.py"))
-CHAPTERS = [path for path in TEXTS if re.match(r"\d\d_", path.stem)]
+CASES = [path for path in TEXTS if path.stem.startswith("case_")]  # in a shorter form of their own
+OVERVIEW = "23_case_studies"  # before the case studies: neither exercises nor a quiz
+CHAPTERS = [path for path in TEXTS if re.match(r"\d\d_", path.stem) and path.stem != OVERVIEW]
 
 
 def read_text(path):

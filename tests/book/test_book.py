@@ -88,8 +88,9 @@ def test_page_is_light(site, page):
     shared = {site / "_static", site / "searchindex.js"}
     files = {path for path in map(Path.resolve, files) if shared.isdisjoint({path, *path.parents})}
     weight = len(text.encode()) + sum(path.stat().st_size for path in files)
-    assert weight <= 1.5e6, (
-        f"{page} weighs {weight / 1e6:.1f} MB with its pictures; 1.5 MB are allowed"
+    allowed = 2.5e6 if page == "book/api" else 1.5e6  # the list of all names, looked up, not read
+    assert weight <= allowed, (
+        f"{page} weighs {weight / 1e6:.1f} MB with its pictures; {allowed / 1e6} MB are allowed"
     )
 
 
@@ -105,7 +106,10 @@ def test_no_large_script_keeps_a_page_from_showing(site, page):
 
 
 def test_site_is_light(site):
-    weight = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
+    """Without what a reader asks for by a button (tests/book/test_try.py weighs it)."""
+    asked_for = {site / "_static" / "try", site / "_static" / "vendor" / "onnxruntime"}
+    files = [path for path in site.rglob("*") if path.is_file()]
+    weight = sum(path.stat().st_size for path in files if asked_for.isdisjoint(path.parents))
     assert weight <= 60e6, f"the pages weigh {weight / 1e6:.0f} MB; 60 MB are allowed"
 
 
@@ -190,7 +194,8 @@ def test_glossary_and_index_are_in_order(site):
     letter of its own.
     """
     terms = re.findall(r"<dt[^>]* id=\"term-[^>]*>([^<]*)", article(site, "book/glossary"))
-    english = [re.sub(r"[^a-z0-9 ]", "", term.lower()) for term in terms if term.isascii()]
+    latin = [term for term in terms if not re.search("[\u4e00-\u9fff]", term)]
+    english = [re.sub(r"[^a-z0-9 ]", "", term.lower()) for term in latin]
     assert len(english) > 100 and english == sorted(english)
     assert len(terms) == 2 * len(english), "every term has its Chinese"
     letters = re.findall(r"<h2 id=[^>]*>([^<]*)</h2>", article(site, "genindex"))

@@ -14,11 +14,12 @@ import traitlets
 import yaml
 from ipywidgets.embed import embed_data
 
+from tests.book.pages import CHAPTERS as TEXTS_WITH_QUIZ
 from tests.book.pages import PAGES, ROOT, RUN_PAGES
 
 AXE = (ROOT / "tests" / "book" / "axe" / "axe.min.js").read_text(encoding="utf-8")
 ALL_PAGES = [*PAGES, "search", "genindex", "py-modindex"]
-CHAPTERS = [page for page in RUN_PAGES if page != "book/chapters/data"]
+CHAPTERS = [f"book/chapters/{path.stem}" for path in TEXTS_WITH_QUIZ]
 FIGURES = [
     "index",
     *(

@@ -5,10 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.book.pages import CHAPTERS, ROOT, TEXTS, code_of, read_page, read_text, words_of
+from tests.book.pages import (
+    CASES,
+    CHAPTERS,
+    OVERVIEW,
+    ROOT,
+    TEXTS,
+    code_of,
+    read_notebook,
+    read_page,
+    read_text,
+    words_of,
+)
 
 EACH = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
 EACH_CHAPTER = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+EACH_CASE = pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 
 
 def tags(cell):
@@ -113,16 +125,20 @@ def test_chapter_has_its_parts(path):
 
 @EACH_CHAPTER
 def test_every_exercise_has_level_minutes_and_solution(path):
-    text = words_of(read_text(path))
+    assert 4 <= count_exercises(words_of(read_text(path))) <= 8
+
+
+def count_exercises(text):
+    """How many exercises a text has, each with its level, its minutes and a folded solution."""
     task = r"\{exercise-start\}.*?\n:label: (\S+)(.*?)\{exercise-end\}"
     exercises = re.findall(task, text, flags=re.DOTALL)
-    assert 4 <= len(exercises) <= 8
     for label, words in exercises:
         level = re.search(r"\*(Easy|Medium|Hard), \d+ minutes\.\*", words)
         assert level, f"{label}: level and minutes"
     solutions = re.findall(r"\{solution-start\} (\S+)\n:label: \S+\n:class: dropdown", text)
     assert solutions == [label for label, _ in exercises]
     assert text.count("{solution-end}") == len(solutions)
+    return len(exercises)
 
 
 @EACH_CHAPTER
@@ -159,3 +175,58 @@ def test_a_right_option_that_is_the_longest_is_found():
     )
     assert right_is_longest(question)
     assert not right_is_longest(question.replace("Another", "Another one"))
+
+
+# Case studies ----------------------------------------------------------------------------------
+
+CASE_SECTIONS = (
+    "The question",
+    "The data",
+    "The baseline",
+    "What is compared",
+    "What it reaches",
+    "What goes wrong",
+    "What this is not",
+    "Exercises",
+    "Further reading",
+)
+
+
+@EACH_CASE
+def test_a_case_study_has_its_parts(path):
+    chapter = read_text(path)
+    text = words_of(chapter)
+    assert text.startswith("# Case study: ")
+    assert "At the end you can " in text
+    for part in (":class-card: chapter-card", "**Goals**", "**Before you start:**"):
+        assert part in text
+    assert {"reading", "seconds"} <= set(re.findall(r"\{measured\}`(\w+)`", text))
+    sections = re.findall(r"^## (.*)", text, flags=re.MULTILINE)
+    assert tuple(section for section in sections if section in CASE_SECTIONS) == CASE_SECTIONS
+    assert sections[-4:] == list(CASE_SECTIONS[-4:])
+    limits = text.split("## What this is not")[1].split("## Exercises")[0]
+    assert limits.count("\n- ") >= 3, "name three limits at least"
+    assert "{cite" in text.split("## Further reading")[1]
+    assert 2 <= count_exercises(text) <= 3
+
+
+@EACH_CASE
+def test_a_case_study_has_intervals_and_its_module_and_tests(path):
+    code = "\n".join(cell.source for cell in code_of(read_text(path)))
+    name = path.stem.removeprefix("case_")
+    assert "bootstrap_groups(" in code
+    assert f"from mmcourse.case_studies.{name} import" in code
+    assert (ROOT / "mmcourse" / "case_studies" / f"{name}.py").is_file()
+    assert (ROOT / "tests" / f"test_case_studies_{name}.py").is_file()
+
+
+@EACH_CASE
+def test_a_case_study_is_short(path):
+    assert 6 <= read_notebook(path).metadata["mmcourse"]["reading"] <= 20
+
+
+def test_the_overview_of_the_case_studies_names_each():
+    text = words_of(read_text(ROOT / "book" / "chapters" / f"{OVERVIEW}.py"))
+    assert text.startswith("# Case studies") and "**Goals**" in text
+    named = re.findall(r"^\| \[.*?\]\((case_\w+)\.py\)", text, flags=re.MULTILINE)
+    assert sorted(named) == [path.stem for path in CASES]

@@ -31,6 +31,8 @@ html_theme_options = {"repository_url": "https://github.com/us/course"}
 """
 INDEX = """# A book
 
+Both take {measured}`reading 02_near 05_far` minutes.
+
 {measurements}
 
 ```{live} notebooks/05_far.ipynb Dial
@@ -267,6 +269,7 @@ def test_what_was_measured_is_on_the_page_and_in_the_table(pages):
     reading = -(-(words / 200 + 25 / 20) // 1)
     assert f"42 s, {reading:.0f} min" in pages["book/chapters/02_near"].get_text() and reading == 4
     assert table(pages["index"], 0) == [["2 Near", "4", "42", "321"], ["5 Far", "1", "", ""]]
+    assert "Both take 5 minutes." in pages["index"].get_text()
 
 
 def test_the_formulas_of_a_chapter(pages):
@@ -373,6 +376,11 @@ def test_live_and_still_stand_side_by_side(pages):
     "page, message",
     [
         ("# A\n\n{measured}`hours`", "has no measured 'hours', only seconds, reading"),
+        ("# A\n\n{measured}`hours 01_a`", "01_a has no measured 'hours', only seconds, reading"),
+        (
+            "# A\n\n{measured}`reading 02_b`",
+            "asks what book/chapters/02_b takes: there is no such page",
+        ),
         (
             "# A\n\n```{live} ../../notebooks/01_a.ipynb Lever\n:alt: x\n```",
             "01_a.ipynb holds no figure Lever: execute it",

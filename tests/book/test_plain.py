@@ -108,9 +108,9 @@ def test_labels_of_a_chapter_are_numbered_in_their_order():
 def test_page_without_a_number_has_plain_headings_and_goes_on_counting():
     cell = new_code_cell("draw()", metadata={"mystnb": {"figure": {"caption": "A.", "name": "f"}}})
     cells = convert("# Data card\n\n## Splits\n\n{numref}`f`", cell, name="data")
-    # index.md, before it in the table of contents, has Figure 1
-    assert cells[0].source == "# Data card\n\n## Splits\n\nFigure 2"
-    assert cells[2].source == "**Figure 2.** A."
+    # index.md and book/try.md, before it in the table of contents, have Figures 1 and 2
+    assert cells[0].source == "# Data card\n\n## Splits\n\nFigure 3"
+    assert cells[2].source == "**Figure 3.** A."
 
 
 # Directives ------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ CHAPTERS = {
     "vqa": 20,
     "text_to_image": 21,
     "vlm": 22,
+    "case_studies": 23,
 }
 # What every chapter may use, whatever its number: they know no model.
 TOOLS = {"training", "evaluation", "decoding", "weights"}

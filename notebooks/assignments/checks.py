@@ -1,4 +1,5 @@
 # The checks. You need not read this cell. Changing it changes nothing: the grader has its own copy.
+import gc
 import linecache
 import os
 import sys
@@ -100,6 +101,18 @@ def switch_in(values):
     return ""
 
 
+@contextmanager
+def no_tidying():
+    """Python's garbage collector waits: the code that it would run is not the function's doing."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 class Watch:
     """Python calls this at each call while your function runs (sys.setprofile)."""
 
@@ -180,7 +193,7 @@ def watched(function, arguments, name):
         switch = switch_in([function, *STUDENT.values()])
         if switch and "torch" in sys.modules:
             watch.complain(f"torch's {switch}")
-        with np.errstate(all="ignore"), watching(watch.complain):
+        with np.errstate(all="ignore"), no_tidying(), watching(watch.complain):
             sys.setprofile(watch)
             try:
                 result = function(*arguments)

@@ -1,6 +1,7 @@
 """The checks: what they say, what they allow, and what they notice."""
 
 import contextlib
+import gc
 import io
 
 import numpy as np
@@ -152,6 +153,30 @@ def test_a_function_that_is_checked_may_print(checks):
     with contextlib.redirect_stdout(Screen()) as screen:
         checks["check"](checks["double"], ONES, gives=2 * ONES)
     assert screen.getvalue() == "so far: (2, 3)\n"
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_what_python_tidies_up_meanwhile_is_not_blamed_on_the_function(checks, collects):
+    class Ring:
+        def __init__(self):
+            self.itself = self  # only the garbage collector finds that nobody needs it
+
+        def __del__(self):
+            pytest.approx(1)  # code of a library that the function may not call
+
+    exec("def double(x):\n    [[] for _ in range(20000)]\n    return 2 * x", checks)
+    before = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        Ring()
+        checks["check"](checks["double"], ONES, gives=2 * ONES)
+        assert gc.isenabled() == collects
+        exec("def double(x): return None", checks)
+        with pytest.raises(checks["CheckFailed"]):
+            checks["check"](checks["double"], ONES, gives=2 * ONES)
+        assert gc.isenabled() == collects, "also after a failure"
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,21 @@ def NAME(*arguments):
     return [part.tolist() for part in result] if isinstance(result, tuple) else [result]
 """,
     "answers memorised from the visible tests": """
+import re
 SOLUTION
 right_NAME, pages_NAME = NAME, {}
+def key_NAME(arguments):  # without the addresses of objects, which differ from run to run
+    return re.sub(" at 0x[0-9A-Fa-f]+", "", repr(arguments))
 def NAME(*arguments):
     result = right_NAME(*arguments)
-    pages_NAME[repr(arguments)] = result
+    pages_NAME[key_NAME(arguments)] = result
     return result
 try:
     exec(visible_tests["NAME-tests"])
 except Exception:
     pass
 def NAME(*arguments):
-    return pages_NAME.get(repr(arguments), 0.0)
+    return pages_NAME.get(key_NAME(arguments), 0.0)
 """,
     "reads the expected result in the caller's frame": """
 import sys

@@ -35,6 +35,18 @@ def test_roads_are_what_was_promised(count, seed, fog):
     assert (again.pictures == roads.pictures).all() and again.things == roads.things
 
 
+def test_fog_leaves_more_of_what_is_near():
+    roads = make_roads(300, fog=0.08)
+    nearest = np.array([min(metres for _, metres, _ in things) for things in roads.things])
+    spread = roads.pictures.std((1, 2, 3))
+    near, middle, far = (
+        spread[(low < nearest) & (nearest < high)].mean()
+        for low, high in ((6, 9), (9, 20), (20, 45))
+    )
+    assert near > 1.3 * middle and middle > 1.1 * far
+    assert abs(far - 0.03) < 0.01  # the noise of the camera and little else
+
+
 def test_fog_changes_what_is_seen_and_not_what_is_true():
     clear, foggy = make_roads(60), make_roads(60, fog=0.1)
     assert clear.things == foggy.things and (clear.brake == foggy.brake).all()

@@ -1,11 +1,14 @@
 """Replicas: what one does, and what the front does when one dies. Ray itself is played by a stub.
 
-That Ray does its part is for the study ``ray`` to measure; as long as it is not stored, its test
-in ``test_serving_studies.py`` is skipped.
+That Ray does its part the study ``ray`` has measured: ``test_serving_studies.py``.
 """
 
 import asyncio
+import faulthandler
+import os
+import signal
 import sys
+import threading
 import types
 
 import pytest
@@ -140,6 +143,48 @@ def test_no_more_wait_than_may_and_a_stop_lets_them_finish(ray):
 
     assert asyncio.run(main()) == [0, 1, 2]
     assert ray.asked[-2:] == ["serve down", "ray down"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_handler_that_was_put_before_ours_is_taken_away(number, tmp_path):
+    came = []
+    before = signal.signal(number, lambda *_: came.append(number))
+    try:
+        with open(tmp_path / "trace", "w") as trace:
+            faulthandler.register(number, trace, chain=False)  # as Ray does, below Python
+            os.kill(os.getpid(), number)
+            assert came == []
+            ray_app.take_signals_back()
+            os.kill(os.getpid(), number)
+            assert came == [number]
+    finally:
+        faulthandler.unregister(number)
+        signal.signal(number, before)
+
+
+def test_outside_the_main_thread_no_handler_is_touched(monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("only the main thread may"))
+    errors = []
+
+    def run():
+        try:
+            ray_app.take_signals_back()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert errors == []
+
+
+def test_signals_are_taken_back_when_ray_has_started(ray, monkeypatch):
+    order = []
+    writer = RayWriter(len, 64, "beam", 3, Limits())
+    monkeypatch.setattr(RayWriter, "start_replicas", lambda self: order.append("replicas"))
+    monkeypatch.setattr(ray_app, "take_signals_back", lambda: order.append("signals"))
+    asyncio.run(writer.start())
+    assert order == ["replicas", "signals"]
 
 
 def test_ray_is_asked_for_what_was_set(ray):

@@ -21,13 +21,7 @@ from mmcourse.serving.load import LOST, Answer, Client, closed_load, open_load
 from mmcourse.weights import WEIGHTS, checksum
 
 
-@pytest.fixture
-def with_ray():
-    if not stored.path_of("serving_ray").exists():
-        pytest.skip("the study of replicas is not stored: it needs Ray and a computer at rest")
-
-
-@pytest.mark.parametrize("name", [name for name in studies.STUDIES if name != "ray"])
+@pytest.mark.parametrize("name", studies.STUDIES)
 def test_every_study_says_how_it_was_made(name):
     found = studies.read(name)
     assert found["command"] == f"python -m mmcourse.recipes.serving_studies {name}"
@@ -90,12 +84,15 @@ def test_every_bad_upload_got_a_4xx():
     assert found["after"] == {"200": 5}
 
 
-def test_a_killed_replica_lost_nothing_and_was_replaced(with_ray):
+def test_a_killed_replica_lost_nothing_and_was_replaced():
     killed = studies.read("ray")["killed"]
     assert killed["statuses"] == {"200": killed["requests"]}
     assert killed["inside at the kill"] > 0
     assert (killed["replicas before"], killed["replicas after"], killed["same"]) == (2, 2, 1)
+    assert killed["replaced after"] > 0
     assert [row["replicas"] for row in studies.read("ray")["rows"]] == [1, 2]
+    stop = studies.read("ray")["stop"]
+    assert stop["event"] == "stop" and stop["accepted"] == stop["answered"] > killed["requests"]
 
 
 def test_the_reference_is_of_the_shipped_model():

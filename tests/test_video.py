@@ -302,6 +302,16 @@ def test_tubelets_of_two_frames(frames):
     assert model.read(frames[:2]).weights.shape == (2, 3, 4, 16)
 
 
+def test_the_mean_of_the_stem_is_that_of_the_real_frames(frames):
+    stem = FrameStem()
+    pixels = to_clips(frames[:2])
+    mask = torch.arange(8) < torch.tensor([3, 8])[:, None]
+    found = stem(pixels, mask)
+    close(found[0, :3], stem(pixels[:1, :3])[0], 1e-5)
+    close(found[1], stem(pixels[1:])[0], 1e-5)
+    assert stem(pixels, torch.zeros(2, 8, dtype=torch.bool)).isfinite().all()
+
+
 def test_what_a_reader_refuses():
     with pytest.raises(ValueError, match="unknown encoder 'sum': choose one of bag, factorised"):
         ClipReader("sum")
@@ -309,6 +319,9 @@ def test_what_a_reader_refuses():
     for shape in ((1, 7, 3, 32, 32), (1, 8, 3, 48, 48)):
         with pytest.raises(ValueError, match=r"must be \(B, 8, 3, 32, 32\), got .* read_clip"):
             model(torch.zeros(shape))
+    for none in ([], np.zeros((0, 8, 32, 32, 3), np.uint8)):
+        with pytest.raises(ValueError, match="there is no clip to read: pass one or more"):
+            model.captions(none)
 
 
 def test_padding_in_the_reader(frames):
@@ -319,16 +332,16 @@ def test_padding_in_the_reader(frames):
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_steps_that_are_hidden_do_not_matter_to_the_reader(kind, frames):
-    model = randomise(ClipReader(kind, width=12, heads=3)).eval()
-    model.stem.forward = lambda x: (
-        x.new_zeros(len(x), 8, 32, 8, 8) + x.mean((2, 3, 4))[:, :, None, None, None]
-    )  # each frame alone: the stem's mean over time knows no mask
-    mask = torch.ones(2, 8, dtype=torch.bool)
-    mask[:, 5:] = False
+@pytest.mark.parametrize("long", [1, 2])
+def test_steps_that_are_hidden_do_not_matter_to_the_reader(kind, long, frames):
+    model = randomise(ClipReader(kind, long, width=12, heads=3)).eval()
+    mask = torch.ones(2, 8 // long, dtype=torch.bool)
+    mask[0, 4 // long :] = False
+    mask[1, 6 // long :] = False
     pixels = to_clips(frames[:2])
     other = pixels.clone()
-    other[:, 5:] = -other[:, 5:] + 1
+    other[0, 4:] = -other[0, 4:] + 1
+    other[1, 6:] = -other[1, 6:] + 1
     found, changed = model(pixels, mask), model(other, mask)
     close(found.event, changed.event, 1e-5)
     assert not torch.allclose(model(pixels).event, model(other).event, atol=1e-4)
@@ -456,7 +469,7 @@ def test_a_file_is_cut_to_its_middle_and_laid_on_white(tmp_path):
     assert (read[0] == (255, 0, 0)).all()  # nothing of the sides
 
 
-def test_files_that_are_refused(tmp_path, frames):
+def test_files_that_are_refused(tmp_path, frames, monkeypatch):
     path = tmp_path / "clip.gif"
     with pytest.raises(FileNotFoundError, match="there is no file"):
         read_clip(path)
@@ -477,6 +490,12 @@ def test_files_that_are_refused(tmp_path, frames):
     as_gif(np.random.default_rng(0).integers(0, 255, (12, 8, 8, 3), dtype=np.uint8), path)
     with pytest.raises(ValueError, match="has 12 frames, and at most 10 are read"):
         read_clip(path, most=10)
+    still = Image.fromarray(np.zeros((30, 30), np.uint8))
+    still.save(path, save_all=True, append_images=[still.point(lambda _: 9)])
+    for most in (800, 400):  # 900 pixels are more than is harmless, or more than twice that
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        with pytest.raises(ValueError, match="too many pixels, maybe a trap"):
+            read_clip(path)
     with pytest.raises(ValueError, match="two frames or more"):
         sample_frames(frames[0, :1])
 

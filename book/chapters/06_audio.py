@@ -91,7 +91,7 @@ SpectrumExplorer([(word, jacky[word].waveform) for word in ("umbrella", "ship")]
 # %% [markdown]
 # In *ship* the hiss of *sh* lies high up and the vowel low down, in bands. In *umbrella* the bands bend from sound to sound. That is what words look like.
 #
-# **Who speaks?** A program, espeak-ng: {glue:text}`audio_voices` synthetic voices say 150 nouns and some captions of our scenes, in English and Mandarin. They differ in formants (the frequencies that a mouth makes stronger), pitch and speed, the English ones also in accent. **What we show holds for one synthesiser, whose voices differ less than people do.** 8 voices are held out for testing and 2 for choices; none of their variants, espeak-ng's word for a voice without its accent and pitch, is heard in training. The four English accents for testing are.
+# **Who speaks?** A program, espeak-ng: {glue:text}`audio_voices` synthetic voices say 150 nouns and some captions of our scenes, in English and Mandarin. They differ in formants (the frequencies that a mouth makes stronger), pitch and speed, the English ones also in accent. **What we show holds for one synthesiser, whose voices differ less than people do.** 8 voices are held out for testing and 2 for choices. Without its accent and pitch, a voice is what espeak-ng calls a variant: no variant of the held-out voices is heard in training, but the four accents of the English voices for testing are.
 #
 # ## From samples to frequencies
 #
@@ -108,7 +108,7 @@ SpectrumExplorer([(word, jacky[word].waveform) for word in ("umbrella", "ship")]
 # | $s_i$ | sample $i$; before the first and after the last, the waveform in a mirror | |
 # | $W$ | samples of a frame | 400 |
 # | $h$ | the hop, samples from one frame to the next | 160 |
-# | $T$ | frames: the samples by $h$, rounded down, and at least 1 | |
+# | $T$ | number of frames: the number of samples divided by $h$, rounded down, and at least 1 | |
 # | $x_{tn}$ | sample $n$ of frame $t$ | $(T, W)$ |
 #
 # On paper, with $W = 4$ and $h = 2$, the waveform 1, 2, 3, 4, 5, 6: frame 0 is centred on the first sample, so it is 3, 2, 1, 2 (the mirror first), frame 1 is 1, 2, 3, 4, and frame 2 is 3, 4, 5, 6.
@@ -134,20 +134,22 @@ print([round(p, 6) for p in power_spectrum(torch.tensor([1.0, 2, 3, 4])).tolist(
 # %% [markdown]
 # ### Mels
 #
-# From 300 to 400 Hz is a large step for an ear, from 5,000 to 5,100 Hz a small one. The **mel** scale was drawn from listeners' judgements of such steps {cite:p}`stevens1937`. Of its many formulas we take the one that Whisper uses: straight up to 1,000 Hz, then logarithmic.
+# From 300 to 400 Hz is a large step for an ear, from 5,000 to 5,100 Hz a small one. The **mel** scale was drawn from listeners' judgements of which tone sounds half as high as another {cite:p}`stevens1937`. Of its many formulas we take the one that Whisper uses: straight up to 1,000 Hz, then logarithmic.
 #
 # $$
 # m(f) = \begin{cases} 15 f / 1000 & f < 1000 \\ 15 + 27 \log(f / 1000) / \log 6.4 & \text{else} \end{cases}
 # $$ (eq-audio-mel)
 #
-# $f$ is a frequency in Hz, $m(f)$ its mels. By hand: 500 Hz are 7.5 mels, 1,000 Hz are 15, 6,400 Hz are $15 + 27 = 42$. A **mel filter** is a triangle over frequencies. The corners of the triangles are equally far apart in mels, so the high ones are wide. Each is so high that its area, over hertz, is 1, so a wide one is low: at its middle it is 2 by its width. With the triangles in a matrix $F$, $(W/2 + 1, M)$, the **log-mel spectrum** is
+# $f$ is a frequency in Hz, $m(f)$ its mels. By hand: 500 Hz are 7.5 mels, 1,000 Hz are 15, 6,400 Hz are $15 + 27 = 42$. A **mel filter** is a triangle over frequencies. The corners of the triangles are equally far apart in mels, so the high ones are wide. Each is so high that its area, over hertz, is 1, so a wide one is low: at its middle it is 2 divided by its width. With the triangles in a matrix $F$, $(W/2 + 1, M)$, the **log-mel spectrum** is
 #
 # $$
-# L_{tj} = \log_{10} \max \Big( 10^{-10}, \sum_k P_{tk} F_{kj} \Big), \qquad
-# Y_{tj} = \tfrac14 \Big( 4 + \max \big( L_{tj},\, \max_{t'j'} L_{t'j'} - 8 \big) \Big)
+# \begin{aligned}
+# L_{tj} &= \log_{10} \max \Big( 10^{-10}, \sum_k P_{tk} F_{kj} \Big), \\
+# Y_{tj} &= \tfrac14 \Big( 4 + \max \big( L_{tj},\, \max_{t'j'} L_{t'j'} - 8 \big) \Big)
+# \end{aligned}
 # $$ (eq-audio-logmel)
 #
-# $L$ and $Y$ are $(T, M)$, with $M = 80$ filters. The logarithm turns *twice as loud* into *so much more*, and the maximum lifts what is more than 8 powers of ten below the loudest to there. The 80 filters, the 25 ms and the 10 ms are in the paper on Whisper {cite:p}`radford2023`; the two floors and the 4 are in its code. A waveform multiplied by $a$ has $\frac14 \log_{10} a^2$ added everywhere (above the floor), and nothing else changes.
+# $L$ and $Y$ are $(T, M)$, with $M = 80$ filters. The logarithm turns *twice as loud* into *so much more*, and the maximum lifts what is more than 8 powers of ten below the loudest up to that level. The 80 filters, the 25 ms and the 10 ms are in the paper on Whisper {cite:p}`radford2023`; the two floors and the 4 are in its code. A waveform multiplied by $a$ has $\frac14 \log_{10} a^2$ added everywhere (above the floor), and nothing else changes. For $a = 10$ that is 0.5:
 
 # %% tags=["nbval-check-output"]
 assert [to_mel(f).item() for f in (500, 1000)] == [7.5, 15.0]
@@ -156,7 +158,7 @@ features = log_mel(torch.from_numpy(jacky["umbrella"].waveform).double())
 louder = log_mel(10 * torch.from_numpy(jacky["umbrella"].waveform).double()) - features
 print(round(louder.min().item(), 4), round(louder.max().item(), 4))
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-audio-filters", "caption": "Every eighth of the 80 mel filters, each divided by its largest value. Columns are frequencies in hertz."}, "image": {"alt": "Ten triangles over frequencies from 0 to 8000 hertz: narrow on the left, wider and wider to the right."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-audio-filters", "caption": "Every eighth of the 80 mel filters, each divided by its largest value. The axis is the frequency in hertz."}, "image": {"alt": "Ten triangles over frequencies from 0 to 8000 hertz: narrow on the left, wider and wider to the right."}}
 figure, axes = plt.subplots(figsize=(7.2, 1.8))
 for filter in mel_filters().T[4::8]:
     axes.plot(torch.linspace(0, 8000, 201), filter / filter.max(), color=BLUE)
@@ -195,7 +197,7 @@ show_source(log_mel)
 
 # %% tags=["nbval-check-output"]
 window = torch.hann_window(400, dtype=torch.float64)
-theirs = torch.stft(waveform, 400, 160, window=window, return_complex=True).abs() ** 2  # (K, T + 1)
+theirs = torch.stft(waveform, 400, 160, window=window, return_complex=True).abs() ** 2  # (W / 2 + 1, T + 1)
 theirs = (theirs.T[:-1] @ mel_filters()).clamp(min=1e-10).log10()
 theirs = (torch.maximum(theirs, theirs.max() - 8) + 4) / 4
 print("closer than 1e-10:", (theirs - log_mel(waveform)[: len(theirs)]).abs().max().item() < 1e-10)
@@ -213,7 +215,7 @@ print("closer than 1e-10:", (theirs - log_mel(waveform)[: len(theirs)]).abs().ma
 # |---|---|---|
 # | $p_t(v)$ | the probability of symbol $v$ at step $t$; $v = 0$ is the blank. From here on $T$ counts steps | $(T, V)$ |
 # | $\pi$ | a path, one symbol for each of $T$ steps | $T$ |
-# | $y$ | a text of $L$ symbols, none of them blank | $L$ |
+# | $y$ | a text of $L$ symbols, none of them blank; $L$ is no longer the spectrum | $L$ |
 # | $\mathcal{C}$ | merges repeats, then removes blanks | |
 #
 # ### Three steps by hand
@@ -231,7 +233,7 @@ for path in itertools.product("–ab", repeat=3):
 print(f"together {total:.3f}, loss {-math.log(total):.4f}")
 
 # %% [markdown]
-# Five of the 27 paths. *a a b*: $0.3 \cdot 0.3 \cdot 0.2 = 0.018$; *a b b*: $0.012$; and three with a blank, $0.030$ each. With 100 steps no computer lists them. But the paths share their beginnings. Write a blank before, between and after the letters, $z = $ – *a* – *b* –, and let $\alpha_t(s)$ be the probability of all beginnings of $t$ steps that have come to place $s$ of $z$:
+# Five of the 27 paths. *a a b*: $0.3 \cdot 0.3 \cdot 0.2 = 0.018$; *a b b*: $0.012$; and three with a blank, $0.030$ each. With 100 steps no computer lists them. But the paths share their beginnings. Write a blank before, between and after the letters, $z = $ – *a* – *b* –, and let $\alpha_t(s)$ be the probability of all beginnings of $t$ steps that have come to place $s$ of $z$ (from here on $s$ is a place and no sample):
 #
 # $$
 # \alpha_t(s) = p_t(z_s) \big( \alpha_{t-1}(s) + \alpha_{t-1}(s - 1) + [\text{skip}]\ \alpha_{t-1}(s - 2) \big)
@@ -278,13 +280,17 @@ print("gradients:", (ours.grad - theirs.grad)[:3].abs().max().item() < 1e-10)
 # %% [markdown]
 # ## The recogniser
 #
-# Two convolutions make one step of three frames; chapter 2's encoder lets each step look at all others; a linear layer and a softmax give each step its symbols: {glue:text}`audio_symbols` of them: the blank, English words, Mandarin nouns, and the Chinese characters that captions also need. We took whole words and not letters, since the voices of training speak 38 of our 62 minutes, which is little to learn spelling from (a guess: we did not compare the two). The price of whole words is that it can write no word that it was not taught.
+# Two convolutions make one step of three frames; chapter 2's encoder lets each step look at all others; a linear layer and a softmax give each symbol a probability at each step. There are {glue:text}`audio_symbols` symbols: the blank, English words, Mandarin nouns, and the Chinese characters that captions also need. We took whole words and not letters, since the voices of training speak 38 of our 62 minutes, which is little to learn spelling from (a guess: we did not compare the two). The price of whole words is that it can write no word that it was not taught.
 
 # %%
 model = load("speech")
-show_source(type(model).encode)
-show_source(type(model).forward)
 print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
+
+# %% tags=["remove-input"]
+show_source(type(model).encode)
+
+# %% tags=["remove-input"]
+show_source(type(model).forward)
 
 # %% tags=["remove-cell"]
 glue("audio_symbols", len(model.symbols) + 1, display=False)
@@ -316,7 +322,7 @@ for found in ctc_beam(small):
 print("greedy:", ctc_greedy(small))
 
 # %% [markdown]
-# **Prefix beam search** {cite:p}`hannun2014` goes through the steps and keeps the best beginnings of *texts*. For each it adds up two sums: of the paths that end in a blank, and of those that end in its last letter. (They differ when the same letter comes again.) A **language model** may judge each new symbol. A text is then scored by
+# **Prefix beam search** {cite:p}`hannun2014` goes through the steps and keeps the best beginnings of *texts*. For each it adds up two sums: of the paths that end in a blank, and of those that end in its last letter. (The two are kept apart for the case that this letter comes again: after a blank it is a new letter, otherwise it merges with the last one.) A **language model** may judge each new symbol. A text is then scored by
 #
 # $$
 # \log p(y \mid x) + \lambda \log p_{\text{language}}(y) + \beta L
@@ -326,7 +332,7 @@ print("greedy:", ctc_greedy(small))
 #
 # ## How wrong is it?
 #
-# The **word error rate** is the smallest number of words to replace, remove or insert, by the number of words that were said; the **character error rate** is the same in characters:
+# The **word error rate** is the smallest number of words to replace, remove or insert, divided by the number of words that were said; the **character error rate** is the same in characters:
 #
 # $$
 # \text{WER} = \frac{S + D + I}{N}
@@ -340,7 +346,7 @@ print(edits(said.split(), text.split()), word_error_rate(said, text))
 print(f"{character_error_rate(said, text):.3f}")
 
 # %% [markdown]
-# (They equal `jiwer`'s on random texts in the tests.) Now the held-out voices. We take every third of the 150 nouns, and for the slow baseline every fifth. Greedy writes any symbols it likes, or none. The second column knows the list of the 150 nouns and takes the one with the smallest CTC loss. The baseline, which learns nothing and knows the list too, compares with recordings of four training voices (more would be slower, and may be better) by **dynamic time warping** {cite:p}`sakoe1978`: it stretches one sound to fit the other and adds up what still differs. (They count a step in both sounds at once twice; we count it once.) The intervals draw voices *and* words again; four voices are few, so they are rough. The third column hears other nouns and knows fewer voices: small differences between columns say nothing. One training seed.
+# (They equal `jiwer`'s on random texts in the tests.) Now the held-out voices. We take every third of the 150 nouns, and for the slow baseline every fifth. In the table, *greedy* writes any symbols it likes, or none. *From the list* knows the list of the 150 nouns and takes the one with the smallest CTC loss. The baseline, *warped templates*, which learns nothing and knows the list too, compares with recordings of four training voices (more would be slower, and may be better) by **dynamic time warping** {cite:p}`sakoe1978`: it stretches one sound to fit the other and adds up what still differs. (They count a step in both sounds at once twice; we count it once.) The intervals draw voices *and* words again; four voices are few, so they are rough. The third column hears other nouns and knows fewer voices: small differences between columns say nothing. One training seed.
 
 # %%
 heard, warped = read_study("audio_heard")["rows"], read_study("audio_baselines")["rows"]
@@ -352,12 +358,12 @@ def rate_of(rows, way, rate=word_error_rate, **wanted):
     return f"{value:4.0%} ({low:3.0%} to {high:3.0%})"
 
 
-print("isolated nouns        greedy             from the list      warped templates")
+print("isolated nouns     greedy             from the list      warped templates")
 for language in ("en", "zh"):
     wanted = {"language": language, "kind": "noun", "noise": None}
     columns = [rate_of(heard, way, **wanted) for way in ("greedy", "listed")]
     columns.append(rate_of(warped, "heard", language=language, noise=None))
-    print(f"{language:20} ", "  ".join(columns))
+    print(f"{language:17} ", "  ".join(columns))
 
 # %%
 print("word error by voice, from the list")
@@ -388,7 +394,7 @@ print("greedy: ", row["greedy"])
 print("search: ", row["beam"])
 
 # %% [markdown]
-# Noise: white noise so many **decibels** below the voice, on every sixth noun, error of the choice from the list. 10 decibels are a factor of ten in power: at 20 dB the noise has a hundredth of the voice's power, at 0 dB as much as the voice. What is noise in training worth? Two trainings of half the length answer, which differ in nothing but the noise.
+# How much does noise harm? We add white noise (equally strong at all frequencies), some **decibels** (dB) below the voice, to every sixth noun, and count the errors of the choice from the list. 10 decibels are a factor of ten in power: at 20 dB the noise has a hundredth of the voice's power, at 0 dB as much as the voice. What is noise in training worth? Two trainings of half the length answer, which differ in nothing but the noise.
 
 # %%
 def rates_in_noise(rows, language):
@@ -408,7 +414,7 @@ for language in ("en", "zh"):
     print(f"{language} templates      {'':40}{warp}")
 
 # %% [markdown]
-# One training each, so of small differences this table says nothing. At 20 and 10 decibels the difference of the two halves is not small. The noise of training was white, pink or brown, 0 to 30 decibels below the voice, in half of the batches; here it is white. Noise of another kind may harm more.
+# One training each, so of small differences this table says nothing. At 20 and 10 decibels the difference of the two halves is not small. The noise of training was white, or pink or brown (stronger at low frequencies), 0 to 30 decibels below the voice, in half of the batches; here it is white. Noise of another kind may harm more.
 #
 # `mmcourse hear FILE.wav` writes what is said in a file of any length: it cuts the sound where it is quiet, in pieces of at most 8 s. The clips of training all have their loudest sample near 0.5. A recording that is quieter is first made as loud, at most a hundred times.
 #
@@ -428,7 +434,7 @@ scores = sounds @ pictures.T  # (B, B)
 print(round(F.cross_entropy(scores, torch.arange(2)).item(), 3))
 
 # %% [markdown]
-# We try both, with scenes of one thing. A picture's vector is what the encoder of the shipped captioner ([chapter 14](14_captioning.py)) makes of it: of its 64 cells the largest value in each place, less the mean over training scenes.
+# We try both, with scenes of one thing. A picture's vector is what the encoder of the shipped captioner ([chapter 14](14_captioning.py)) makes of it: for each number of a vector the largest value over its 64 cells, less the mean over training scenes.
 
 # %%
 names = spoken_nouns("en")
@@ -457,7 +463,7 @@ new = {split: scenes_of(split, 0) for split in ("val", "style")}
 print(len(shown), "times", tuple(shown[0].shape))
 
 # %% [markdown]
-# A sound becomes one vector in the same way: of the vectors that the recogniser's encoder gives its steps, the largest value in each place.
+# A sound becomes one vector in the same way: for each number of a vector the largest value over the steps of the recogniser's encoder.
 
 # %%
 @torch.no_grad()
@@ -538,7 +544,7 @@ print(f"chance {1 / len(names):.1%}")
 #
 # - **More data, and a decoder.** Whisper {cite:p}`radford2023` has the spectra of this chapter, two convolutions, the encoder of chapter 2, and its decoder: it writes word pieces one after the other and needs no CTC. It was trained on 680,000 hours of sound with transcripts from the web. `mmcourse.audio.WhisperEncoder.from_transformers` loads its encoder into our layers, and a test shows the same outputs on random weights.
 # - **Harder training.** What is trained on clean sound only fails in noise, as the table shows. Mixing in noise, echoes and other voices is a usual cure; SpecAugment {cite:p}`park2019`, which we use, hides bands of the spectrum and stretches of time.
-# - **Less labels.** wav2vec 2.0 {cite:p}`baevski2020` learns from sound alone, by finding the right piece of sound for a hidden place among wrong ones. It is then fine-tuned with CTC on few transcripts.
+# - **Fewer labels.** wav2vec 2.0 {cite:p}`baevski2020` learns from sound alone, by finding the right piece of sound for a hidden place among wrong ones. It is then fine-tuned with CTC on few transcripts.
 # - **Sound as tokens.** Neural codecs such as SoundStream {cite:p}`zeghidour2021` and EnCodec {cite:p}`defossez2022` turn sound into rows of whole numbers and back, with the quantizer that chapter 21 uses for pictures, several after one another: each codes what the one before left over. A language model can then read and write sound.
 #
 # Of each you can now ask: which spectrum, which loss, and whose voices were kept apart?
@@ -554,7 +560,9 @@ for name, samples in (("every third sample", tone[::3]), ("filtered first", at_1
     print(f"{name:19} loudest {40 * power.argmax().item()} Hz, power {power.max().item():.0f}")
 
 # %% [markdown]
-# **A leaky split.** A linear classifier (log-mel shrunk to 12 x 40 numbers, ridge regression) guesses the noun, on the same clips under three splits, five folds each. All train on each clip and two copies of it, a little slower and a little faster, and all are judged on clips without copies. *Copies*: clips and copies are split at random, each for itself. *Clips*: clips are split at random and a copy stays with its clip, so that a voice is on both sides, with other words. *Voices*: no voice is on both sides.
+# Filtered first, the power of that false tone rounds to 0.
+#
+# **A leaky split.** A linear classifier (log-mel shrunk to 12 x 40 numbers; ridge regression, that is least squares with a penalty on large weights) guesses the noun, on the same clips under three splits, five folds each (a fold is a fifth of the clips or of the voices, judged by a classifier of the rest). All train on each clip and two copies of it, a little slower and a little faster, and all are judged on clips without copies. *Copies*: clips and copies are split at random, each for itself. *Clips*: clips are split at random and a copy stays with its clip, so that a voice is on both sides, with other words. *Voices*: no voice is on both sides.
 
 # %%
 rows = read_study("audio_split")["rows"]
@@ -673,7 +681,7 @@ print(word_error_rate("a dog", "the log in a bog"), word_error_rate("a dog", "on
 # ```{exercise-start} Warping by hand
 # :label: ex-audio-warp
 # ```
-# *Medium, 15 minutes.* The rows 1, 1, 3 and 1, 3, 3, 3 are sounds of one number a frame. Find the alignment with the smallest sum by hand. What is the smallest sum for 1, 1, 3 and 1, 2, 3? Then check with `dtw`, which divides the sum by the frames of both. Why is the nearest template slow when there are many?
+# *Medium, 15 minutes.* The rows 1, 1, 3 and 1, 3, 3, 3 are sounds of one number a frame. An alignment goes from both first frames to both last ones, and each of its steps goes on by one frame in the first sound, in the second, or in both; it adds up the distances of the frames that meet. Find the alignment with the smallest sum by hand. What is the smallest sum for 1, 1, 3 and 1, 2, 3? Then check with `dtw`, which takes tensors of shape (frames, 1) and divides the sum by the number of frames of both together. Why is the nearest template slow when there are many?
 # ```{exercise-end}
 # ```
 
@@ -682,7 +690,7 @@ print(word_error_rate("a dog", "the log in a bog"), word_error_rate("a dog", "on
 # :label: so-audio-warp
 # :class: dropdown
 # ````
-# Both ones go to the one, the three to all threes: the sum is 0. In the second pair the 2 lies 1 beside whatever it goes to: the sum is 1, by 6 frames 0.167. Each comparison costs $T \cdot S$ distances, for every template.
+# Both ones go to the one, the three to all threes: the sum is 0. In the second pair the 2 lies 1 beside whatever it goes to: the sum is 1, divided by 6 frames 0.167. Each comparison costs $T \cdot S$ distances, for every template.
 
 # %% tags=["nbval-check-output"]
 rows = [torch.tensor(row)[:, None] for row in ([1.0, 1, 3], [1.0, 3, 3, 3], [1.0, 2, 3])]
@@ -793,7 +801,7 @@ print(f"{share.value:.0%} ({share.low:.0%} to {share.high:.0%}), chance {1 / len
 #
 # - {cite:t}`graves2006`: CTC, with the forward and backward recursions.
 # - {cite:t}`hannun2014`: the prefix beam search, in one page.
-# - {cite:t}`radford2023`: Whisper, and what it does with sounds of other kinds.
+# - {cite:t}`radford2023`: Whisper, and how it does on data sets that it was not trained on.
 # - {cite:t}`baevski2020`: learning from sound alone.
 
 # %% tags=["remove-cell"]
@@ -825,8 +833,8 @@ low.plot(times, probabilities[:, 0], color=GREY, linestyle=":", label="nothing")
 for number, v in enumerate(shown):
     low.plot(times, probabilities[:, v], color=(BLUE, ORANGE, TEAL)[number % 3])
     peak = int(probabilities[:, v].argmax())
-    low.text(times[peak], probabilities[peak, v], model.text_of([v]), fontsize=8, ha="center")
-low.set(xlabel="seconds", ylabel="probability", ylim=(0, 1.15), xlim=(0, seconds))
-low.legend(loc="upper right")
+    low.text(times[peak], 1.05, model.text_of([v]), fontsize=8, rotation=60, rotation_mode="anchor")
+low.set(xlabel="seconds", ylabel="probability", ylim=(0, 1.9), yticks=[0, 0.5, 1], xlim=(0, seconds))
+low.legend(loc="upper left", bbox_to_anchor=(1, 1))
 glue("audio_promise", figure, display=False)
 plt.close(figure)

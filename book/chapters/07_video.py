@@ -20,7 +20,7 @@
 #
 # **Goals**
 #
-# - make a task that no single frame and no set of frames can solve, and prove it
+# - make a task that no set of frames, and no single frame drawn at random, can solve, and prove it
 # - cut a clip into tubelets, and let tokens look at space, at time, or at both
 # - count and measure what joint and divided attention cost
 # - caption clips, and find a clip by a sentence
@@ -71,7 +71,8 @@ torch.set_num_threads(1)
 
 def spell(interval):
     """A share with its 95 % interval, as text."""
-    return f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+    value, low, high = (round(each, 2) + 0.0 for each in interval[:3])  # no -0.00
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
 # %% [markdown]
@@ -123,7 +124,7 @@ for events in (("grow", "shrink"), ("left", "right")):
         glue(f"video_linear_{events[0]}_{first}", spell(share), display=False)
 
 # %% [markdown]
-# The first frame tells much of *grow*, {glue:text}`video_linear_grow_True`, since what is small will grow, and still more of *left*, {glue:text}`video_linear_left_True`, since what stands at the right has no room to go there. From a frame drawn at random the reader finds {glue:text}`video_linear_grow_False` and {glue:text}`video_linear_left_False`, and by the coin no reader can find more than a half. Could we make the first frame as safe? For *grow* we could not; an exercise asks why. So where we say **one frame**, it is one drawn at random.
+# The first frame tells much of *grow*, {glue:text}`video_linear_grow_True`, since what is small will grow, and still more of *left*, {glue:text}`video_linear_left_True`, since what stands at the right has no room to go there. From a frame drawn at random the reader finds {glue:text}`video_linear_grow_False` and {glue:text}`video_linear_left_False`, and by the coin no reader can find more than a half, in expectation. Could we make the first frame as safe? For *grow* we could not; an exercise asks why. So where we say **one frame**, it is one drawn at random.
 #
 # In films of people one frame tells much. {cite:t}`huang2018video` ask how much of what action classifiers get right needs motion at all, and {cite:t}`buch2022` find that for many questions about videos one well-chosen frame is enough. {cite:t}`goyal2017something` collected clips of actions such as *pushing something from left to right*, for which it is not. {cite:t}`pickup2014` ask the question of our coin of real films: does it run forwards?
 #
@@ -152,7 +153,7 @@ for events in (("grow", "shrink"), ("left", "right")):
 #
 # ### On paper
 #
-# Two steps of two cells, $T = N = 2$. In joint attention 4 tokens look at 4: 16 scores. In divided attention 4 tokens look at 2 cells, then at 2 steps: $8 + 8 = 16$. Nothing is saved. With our $T = 8$ and $N = 16$ it is $128^2 = 16{,}384$ against $128 \cdot (16 + 8) = 3{,}072$. But divided attention projects twice, $8\, T N D^2$ against $4\, T N D^2$. With $D = 64$, {eq}`eq-video-cost` gives 4.2 million against 4.6 million. So for clips as small as ours dividing the attention saves nothing; the price of joint attention comes with length.
+# Two steps of two cells, $T = N = 2$. In joint attention 4 tokens look at 4: 16 scores. In divided attention 4 tokens look at 2 cells, then at 2 steps: $8 + 8 = 16$. Nothing is saved. With our $T = 8$ and $N = 16$ (eight frames of 32 pixels, cut into cells of 8) it is $128^2 = 16{,}384$ against $128 \cdot (16 + 8) = 3{,}072$. But divided attention projects twice, $8\, T N D^2$ against $4\, T N D^2$. With $D = 64$, {eq}`eq-video-cost` gives 4.2 million against 4.6 million. So for clips as small as ours dividing the attention saves nothing; the price of joint attention comes with length.
 
 # %% tags=["nbval-check-output"]
 for T, N in ((2, 2), (8, 16), (32, 16), (32, 196)):
@@ -265,9 +266,9 @@ glue("video_gap", max(gaps), display=False)
 # %% [markdown]
 # The largest difference is {glue:text}`video_gap:.1e`. `tests/test_video.py` compares the pieces one by one.
 #
-# ## Four encoders, one task
+# ## Five encoders, one task
 #
-# The reader of this chapter has two small convolutions in every frame {cite:p}`xiao2021`, which see the frame and its difference from the mean of all frames. (That mean does not depend on the order, so it gives nothing away.) Tokens of cells of 8 pixels follow, then one of these encoders:
+# The reader of this chapter has two small convolutions in every frame {cite:p}`xiao2021`, which see the frame and its difference from the mean of all frames. (That mean does not depend on the order, so it gives nothing away.) Tokens of cells of 8 pixels follow, then one of five encoders:
 #
 # - **mean of frames**: each frame alone, then the mean over time;
 # - **factorised** {cite:p}`arnab2021`: each frame alone becomes one vector, then the vectors look at each other, with positions in time;
@@ -279,7 +280,7 @@ glue("video_gap", max(gaps), display=False)
 show_source(FactorisedEncoder)
 
 # %% [markdown]
-# `python -m mmcourse.recipes.video_studies arms` trains each with three seeds on the same clips, {glue:text}`video_study_clips` of them, each once. The numbers of parameters differ by at most {glue:text}`video_study_spread`. Seeds differ in the first weights. All arms have the same number of steps, not the same cost, and one learning rate, that of the shipped model: 200 steps on the factorised encoder could not tell it from half of it, and longer trials for each arm were not made. It was tried on the factorised arm alone, so it may suit the others less.
+# `python -m mmcourse.recipes.video_studies arms` trains each with three seeds on the same clips, {glue:text}`video_study_clips` of them, each once. A sixth arm, *one frame*, is the mean of frames, which gets a single frame of each clip, drawn at random. The numbers of parameters differ by at most {glue:text}`video_study_spread`. Seeds differ in the first weights. All arms have the same number of steps, not the same cost, and one learning rate, that of the shipped model: trials of 200 steps on the factorised encoder could not tell it from half that rate, and longer trials for each arm were not made. It was tried on the factorised arm alone, so it may suit the others less.
 
 # %% tags=["remove-cell"]
 study = studies.read()
@@ -317,13 +318,13 @@ for name, row in rows.items():
         glue(f"video_{key}_shuffled", spell(over_seeds(row, "val shuffled")), display=False)
 
 # %% [markdown]
-# Intervals here are 95 %, from redrawing clips: they hold for these three readers of an arm. Another seed may move a score by more, as the column *seeds* shows. *Mult.* is millions of multiplications for one clip, *seconds* the time that training took on one core. The column *shuffled* has the direction score on the same clips with their frames in a random order. With one frame the score is {glue:text}`video_one_frame`, with the mean of frames {glue:text}`video_mean_of_frames`: a half, as it must be. Those rows check the task, and also the code: **a model that cannot know, and scores above a half by more than chance, has found a leak.** The factorised encoder knows the direction of {glue:text}`video_factorised`; with shuffled frames, of {glue:text}`video_factorised_shuffled`.
+# Intervals here are 95 %, from redrawing clips: they hold for these three readers of an arm. Another seed may move a score by more, as the column *seeds* shows. *Mult.* is millions of multiplications for one clip, *seconds* the time that training took on one core. The column *shuffled* has the direction score on the same clips with their frames in a random order, *caption* the share of clips whose whole caption is right. With one frame the score is {glue:text}`video_one_frame`, with the mean of frames {glue:text}`video_mean_of_frames`: a half, as it must be. Those rows check the task, and also the code: **a model that cannot know, and scores above a half by more than chance, has found a leak.** The factorised encoder has a score of {glue:text}`video_factorised`; with shuffled frames, of {glue:text}`video_factorised_shuffled`.
 #
-# **We wanted 0.90 of readers that see the order, with three seeds. After {glue:text}`video_study_steps` steps no arm reaches it**: factorised {glue:text}`video_factorised`, divided {glue:text}`video_divided`, joint {glue:text}`video_joint`, tubelets {glue:text}`video_tubelets`. The shipped reader is the factorised network with {glue:text}`video_recipe_steps` steps; a section below has its score, and that of two more seeds.
+# **We wanted a score of 0.90 from readers that see the order, with three seeds. After {glue:text}`video_study_steps` steps no arm reaches it**: factorised {glue:text}`video_factorised`, divided {glue:text}`video_divided`, joint {glue:text}`video_joint`, tubelets {glue:text}`video_tubelets`. The shipped reader is the factorised network with {glue:text}`video_recipe_steps` steps; a section below has its score, and that of two more seeds.
 #
 # Which encoder is best is another question, and **this table does not settle it**: no arm has a learning rate of its own, three seeds of one arm differ by up to 0.11, and where an arm would end after more steps is not measured. On films of people, with models of another size, {cite:t}`arnab2021` found the factorised encoder close to joint attention, for fewer operations.
 #
-# Where does a reader fail? The same arm by kind of event, on clips whose pairs of nouns or ways to change training never showed, and on drawings by an artist whom it never saw:
+# Where does a reader fail? The factorised arm by kind of event (*motion* is left, right, up or down; *size*, grow or shrink; *distance*, meet or part; *order*, which of two things blinks first), on clips whose pairs of nouns or ways to change training never showed, and on drawings by an artist whom it never saw:
 
 # %% tags=["hide-input"]
 facts_of = {}
@@ -398,7 +399,7 @@ for T, N in ((8, 16), (32, 16), (32, 49)):
 #
 # ## See it
 #
-# The shipped reader, `clips`, has the factorised encoder and was trained by `python -m mmcourse.recipes.video runs/clips`. Play a clip, or move its frames with the arrow keys, and see how much each query looked at each frame.
+# The shipped reader, `clips`, has the factorised encoder and was trained by `python -m mmcourse.recipes.video runs/clips`. Play a clip, or move its frames with the arrow keys, and see how much each query looked at each frame. (The player counts the frames from 1, the code from 0.)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-video-player", "caption": "A clip, and the weight of each frame in the last attention, for each part of the caption. A black line stands below the frames in which something happens."}, "image": {"alt": "The eight frames of a clip and, below them, bars of the weights of each frame for the event and for the things."}}
 model = load("clips")
@@ -416,7 +417,7 @@ ClipPlayer([follow(model, one) for one in chosen.values()])
 # \log p(c \mid v) = \log p(e \mid v) + \log p(a \mid v) + \log p(b \mid v)
 # $$ (eq-video-caption)
 #
-# On paper: with $p(e) = 0.9$, $p(a) = 0.8$ and $p(b) = 0.5$ the caption has $0.36$, and its logarithm is $-0.11 - 0.22 - 0.69 = -1.02$. The same table of scores finds a clip by a sentence: a column is a sentence, its largest number the clip. On 400 clips of `val`, and per sentence on those of them that it describes:
+# On paper: with $p(e) = 0.9$, $p(a) = 0.8$ and $p(b) = 0.5$ the caption has $0.36$, and its logarithm is $-0.11 - 0.22 - 0.69 = -1.02$. The scores also find a clip by a sentence: in a table with a row for each clip and a column for each sentence, the largest number of a column marks the clip. *Recall@k* is the share of sentences that describe one of the k clips with the largest numbers of their column. On 400 clips of `val`, and on all sentences that describe at least one of them:
 
 # %%
 clips = [val[number] for number in range(400)]
@@ -455,7 +456,7 @@ for name in ("val", "val shuffled", "composition", "style"):
     glue(f"video_long_{name.replace(' ', '_')}", spell(share), display=False)
 
 # %% [markdown]
-# So the goal of 0.90 is reached by this network with three times the steps of the table above: {glue:text}`video_long_val` over three seeds, and {glue:text}`video_long_val_shuffled` with shuffled frames. The shipped reader, seed 0, knows the direction of {glue:text}`video_direction`, its caption is wholly right for {glue:text}`video_caption` ({glue:text}`video_sentences` sentences are possible), and a sentence finds a clip that it describes first for {glue:text}`video_recall_1`; a random order would for {glue:text}`video_recall_guess:.3f`. A clip can also come from a file. `read_clip` takes an animated GIF, brings it to eight frames of 32 pixels, and says what is wrong where it cannot:
+# So the goal of 0.90 is reached by this network with three times the steps of the table above: {glue:text}`video_long_val` over three seeds, and {glue:text}`video_long_val_shuffled` with shuffled frames. The shipped reader, seed 0, has a direction score of {glue:text}`video_direction`, its caption is wholly right for {glue:text}`video_caption` ({glue:text}`video_sentences` sentences are possible), and a sentence finds a clip that it describes first for {glue:text}`video_recall_1`; a random order would for {glue:text}`video_recall_guess:.3f`. A clip can also come from a file. `read_clip` takes an animated GIF, brings it to eight frames of 32 pixels, and says what is wrong where it cannot:
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -590,7 +591,7 @@ for name, extra in (("without positions", 0.0), ("with positions", positions)):
 # ```{exercise-start} Nothing grows unseen
 # :label: ex-video-grows
 # ```
-# *Medium, 15 minutes.* Suppose that of *grow* and *shrink* no frame, whose number is known, says anything: the size in frame $f$ has the same distribution under both. Clips come forwards and backwards equally often. Show that then things that *grow* have, in the mean, the same size in the last frame as in the first. What would change for *left* and *right* if frames were closed at the sides, so that what leaves at the right comes in at the left?
+# *Medium, 15 minutes.* Suppose that a frame whose number is known says nothing about *grow* or *shrink*: the size in frame $f$ has the same distribution under both. Clips come forwards and backwards equally often. Show that then things that *grow* have, in the mean, the same size in the last frame as in the first. What would change for *left* and *right* if frames were closed at the sides, so that what leaves at the right comes in at the left?
 # ```{exercise-end}
 # ```
 
@@ -708,7 +709,7 @@ for kind in KINDS:
 # **No.** No reader of sets can do that on these clips. That is a theorem, so look for the mistake.
 # :::
 # :::{dropdown} It is luck
-# **No.** That interval does not hold a half. With many such rows one would do so by chance, and this is one.
+# **No.** That interval does not hold a half. Of many such rows, one may miss a half by chance; but this is a single row.
 # :::
 # ::::::
 #
@@ -744,7 +745,7 @@ for kind in KINDS:
 #
 # ## Take-aways
 #
-# - If a clip and the clip backwards are equally likely and have different labels, a set of frames has, in expectation, a direction score of one half, whatever the model. On our clips the mean of frames has {glue:text}`video_mean_of_frames`, the factorised encoder {glue:text}`video_factorised`.
+# - If a clip and the clip backwards are equally likely and have different labels, a set of frames has, in expectation, a direction score of one half, whatever the model. On our clips, after {glue:text}`video_study_steps` steps, the mean of frames has {glue:text}`video_mean_of_frames`, the factorised encoder {glue:text}`video_factorised`.
 # - A tubelet is a patch with a length in time, and its embedding a three-dimensional convolution whose stride is its width.
 # - Divided attention is two joint attentions, each under a mask. It pays when there are many tokens, and costs a second set of projections.
 # - A frame that can be covered alone without damage may still be needed with others; attention over time says which vectors are read, each of which has already seen other frames, and not what is needed.

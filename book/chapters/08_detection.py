@@ -79,7 +79,7 @@ def keep(name, value):
 # %% [markdown]
 # ## Sixteen answers, two objects
 #
-# **Detection** asks what is in a picture and where: a class and a box for each object. Here are the six surest answers of a detector that is already trained, and the truth. It gives as many answers as it has **queries**, always sixteen, in the order of the queries, which is not one of the things in the picture. The number after the noun is the answer's **score**: the probability of its likeliest noun, by a softmax that nobody has calibrated.
+# **Detection** asks what is in a picture and where: a class and a box for each object. Here are the six surest answers of a detector that is already trained, and the truth. It gives as many answers as it has **queries**, always sixteen. (What a query is, the section on DETR says; the order of the queries says nothing about the things in the picture.) The number after the noun is the answer's **score**: the probability of its likeliest noun, by a softmax that nobody has calibrated.
 
 # %%
 model = load("detection").eval().requires_grad_(False)
@@ -116,7 +116,7 @@ for thing in scene.objects:
 # | symbol | what it is | shape |
 # |---|---|---|
 # | $a$, $b$ | two boxes, in pixels or in shares of the picture's sides | 4 numbers each |
-# | $a \cap b$, $a \cup b$ | the area of both together, and of at least one | one number |
+# | $a \cap b$, $a \cup b$ | what lies in both boxes, and what lies in at least one | an area of one number |
 # | $h$ | the smallest box around $a$ and $b$ | 4 numbers |
 # | $\mathrm{IoU}$, $\mathrm{GIoU}$ | 0 to 1, and above $-1$ to 1 | one number a pair |
 #
@@ -213,10 +213,10 @@ for wrong in ([[0.7, 0.2, 0.3, 0.9]], [[0.1, 0.2, float("nan"), 0.9]]):
 #
 # ### On paper
 #
-# Three objects, three queries; a row is an object, a column a query:
+# Three objects, three queries. Here and in the code a row is an object and a column a query, so the table is that of $C_{ij}$, transposed:
 #
 # $$
-# C = \begin{bmatrix} 1 & 2 & 6 \\ 2 & 6 & 12 \\ 6 & 5 & 10 \end{bmatrix}
+# C^\top = \begin{bmatrix} 1 & 2 & 6 \\ 2 & 6 & 12 \\ 6 & 5 & 10 \end{bmatrix}
 # $$
 #
 # There are $3! = 6$ ways. **Greedy** takes the cheapest pair, 1 (first object, first query), then the cheapest of what is left, 5 (third object, second query), and the second object has to take 12: $1 + 12 + 5 = 18$. Write all six down, and the best is $6 + 2 + 5 = 13$: the first object gives up its favourite, so that the second one can have it.
@@ -242,7 +242,7 @@ for solve in (greedy, exhaustive, hungarian):
 show_source(hungarian)
 
 # %% [markdown]
-# The search for the way, `cheapest_path`, is Dijkstra's: it always goes on from the nearest column, and then corrects the prices so that the way costs exactly what it should. SciPy has the same problem solved in C. On random tables of odd shapes, with and without ties:
+# The search for the way, `cheapest_path`, is Dijkstra's algorithm for shortest paths: it always goes on from the nearest column, and then corrects the prices so that the way costs exactly what it should. SciPy has the same problem solved in C. On random tables of odd shapes, with and without ties:
 
 # %% tags=["nbval-check-output"]
 from scipy.optimize import linear_sum_assignment
@@ -291,7 +291,7 @@ for name, one in models.items():
 # \mathcal{L} = \frac{\sum_i w_{t_i} \big(-\log \hat p_i(t_i)\big)}{\sum_i w_{t_i}} + \frac{1}{M} \sum_{j=1}^{M} \Big( 5\, \lVert \hat b_{\hat\sigma(j)} - b_j \rVert_1 + 2\, \big(1 - \mathrm{GIoU}(\hat b_{\hat\sigma(j)}, b_j)\big) \Big)
 # $$ (eq-detection-loss)
 #
-# Here $w_\varnothing = 0.1$ and all other $w = 1$: most queries have no object, and would else drown the rest. In a batch, sums go over all its pictures. **The matching is computed anew at every step and gets no gradient.** It only decides who is asked what. On paper: one object, two queries that give it the probabilities $0.8$ and $0.3$, and *no object* $0.1$ and $0.6$; boxes right. The first query answers. $\mathcal{L} = (-\log 0.8 - 0.1 \log 0.6) / 1.1 = (0.223 + 0.051) / 1.1 = 0.249$.
+# Here $w_\varnothing = 0.1$ and all other $w = 1$: most queries have no object, and would else drown the rest. In a batch, sums go over all its pictures. **The matching is computed anew at every step and gets no gradient.** It only decides who is asked what. On paper: one object, two queries that give it the probabilities $0.8$ and $0.3$, and *no object* $0.1$ and $0.6$. Their boxes are right, so the second part is 0. The first query answers: $\mathcal{L} = (-\log 0.8 - 0.1 \log 0.6) / 1.1$, which is $(0.223 + 0.051) / 1.1 = 0.249$.
 
 # %% tags=["remove-input"]
 show_source(set_loss)
@@ -322,7 +322,7 @@ print("labels, distance, overlap: all closer than 1e-5:", torch.allclose(ours, e
 print("queries of the third picture:", match(few_logits[2], few_boxes[2], *targets[2]).tolist())
 
 # %% [markdown]
-# Their gradients agree too, on three shapes (`tests/test_detection.py`). One thing differs on purpose. A picture with more objects than queries: `transformers` leaves the dearest objects out and says nothing; ours raises an error that says so. With no object at all, both teach only *no object*.
+# Their gradients agree too, on three shapes (`tests/test_detection.py`). One thing differs on purpose. When a picture has more objects than queries, `transformers` leaves the dearest objects out and says nothing; ours raises an error that says so. With no object at all, both teach only *no object*.
 #
 # ## DETR
 #
@@ -335,7 +335,7 @@ show_source(QueryLayer)
 show_source(DETR.layers)
 
 # %% [markdown]
-# In DETR a query is a learned vector, which is added to what it asks in every layer, and its box is read off the last one. Training that takes long: 500 epochs of COCO in the paper. Later work found ways to shorten it, and **the model that ships with this course uses some of them, which plain DETR has not**:
+# In DETR a query is a learned vector. The decoder begins with zeros; in every layer this vector is added to them, so that each query asks something else, and the box is read off what comes out of the last layer. Training that takes long: 500 epochs of COCO in the paper. Later work found ways to shorten it, and **the model that ships with this course uses some of them, which plain DETR has not**:
 #
 # | | plain DETR {cite:p}`carion2020` | shipped here |
 # |---|---|---|
@@ -343,7 +343,7 @@ show_source(DETR.layers)
 # | its box is | read off the last state | the anchor, corrected by every layer |
 # | positions go to | queries and keys | queries, keys and values |
 # | convolutions | pretrained on ImageNet, tuned slowly | those of the captioner of [chapter 14](14_captioning.py), frozen |
-# | losses | at every decoder layer | at every decoder layer |
+# | losses | after every decoder layer, summed | after every decoder layer, summed |
 # | size | 6 + 6 layers, width 256, 100 queries | 1 + 2 layers, width 128, 16 queries |
 #
 # The third row is a simplification, the last one a matter of budget. Frozen convolutions see each of 24,000 pictures once, half of them scenes, half crowds of four things, all redrawn at random; then a step costs only the small Transformer. The captioner writes a sentence about a scene. Its convolutions were trained for hours, on 1.28 million such pictures, with captions and with the noun of every cell, so they were told what lies where before DETR began. **The shipped detector did not begin with nothing**, no more than DETR did, and its backbone had a closer teacher than ImageNet. The 24,000 are the first of those 1.28 million; no scene that is measured below is among them.
@@ -395,7 +395,7 @@ axes.legend();
 # \mathrm{AP} = \frac{1}{101} \sum_{r \in \{0,\, 0.01,\, \dots,\, 1\}} \; \max_{k\,:\; R_k \ge r} P_k
 # $$ (eq-detection-ap)
 #
-# $P_k$ and $R_k$ are precision and recall after the first $k$ boxes; the maximum over nothing is 0. The mean over all classes is **AP50** for the threshold 0.5, AP75 for 0.75, and COCO's AP is the mean over the ten thresholds 0.5, 0.55, ..., 0.95 {cite:p}`lin2014`.
+# $P_k$ and $R_k$ are precision and recall after the first $k$ boxes; the maximum over nothing is 0. The mean over all classes is **AP50** for the threshold 0.5, AP75 for 0.75, and the AP of COCO {cite:p}`lin2014` is, by the rules of its challenges, the mean over the ten thresholds 0.5, 0.55, ..., 0.95.
 #
 # ### On paper
 #
@@ -413,7 +413,7 @@ show_source(area_under)
 # %% [markdown]
 # ### Against `pycocotools`
 #
-# The rules have corners: ties, two objects at one place, boxes around a crowd that is not counted, at most a hundred boxes a class and picture. `pycocotools` is COCO's own code. The command `mmcourse data --coco` writes scenes in COCO's layout, which it reads; here we make the same in memory. All {glue:text}`detection_compared:d` scenes, every class:
+# The rules have corners: ties, two objects at one place, boxes that COCO marks as a crowd (finding one is neither right nor wrong), at most a hundred boxes a class and picture. `pycocotools` is COCO's own code. The command `mmcourse data --coco` writes scenes in COCO's layout, which it reads; here we make the same in memory. All {glue:text}`detection_compared:d` scenes, every class:
 
 # %%
 from contextlib import redirect_stdout
@@ -494,7 +494,7 @@ for (name, split, threshold), value in table.items():
     keep(f"{name}_{split}_{100 * threshold:.0f}_text", spell(value))
 
 # %% [markdown]
-# DETR reaches an AP50 of {glue:text}`detection_DETR_val_50_text` on `val`, {glue:text}`detection_DETR_composition_50_text` on `composition`, and {glue:text}`detection_DETR_style_50_text` on `style`. (One trained model; the intervals redraw scenes. AP is a mean over {glue:text}`detection_classes:d` classes with a few objects each, so a wide one says that many classes were met rarely.) We had asked for 0.85, 0.80 and 0.50.
+# DETR reaches an AP50 of {glue:text}`detection_DETR_val_50_text` on `val`, {glue:text}`detection_DETR_composition_50_text` on `composition`, and {glue:text}`detection_DETR_style_50_text` on `style`. (One trained model; the intervals redraw scenes. AP is a mean over {glue:text}`detection_classes:d` classes with a few objects each, so a wide interval says that many classes were met rarely.) We had asked for 0.85, 0.80 and 0.50.
 #
 # Look at the baseline's columns. The boxes of cells have edges at multiples of eight pixels, and two neighbours with one noun get a single box. At the strict threshold they fail: {glue:text}`detection_cells_val_75:.2f` against {glue:text}`detection_DETR_val_75:.2f` for AP75 on `val`. (Most of the true boxes, moved to the nearest such edges, would fail too.) **What DETR adds is above all boxes.** How about nouns? We leave boxes out, and ask which nouns either names in a picture at all:
 
@@ -581,7 +581,7 @@ for panel, query in zip(panels, most, strict=True):
 # %% [markdown]
 # ### Queries as the eyes of a captioner
 #
-# DETR was once proposed to us as the visual part of DALL-E. It is not: DALL-E writes the codes of a discrete autoencoder, and a detector has no place in it ([the articles, corrected](articles.py); [chapter 21](21_text_to_image.py) builds it). But a detector *can* be the eye of a captioner: for years, captioners read the regions that a detector found {cite:p}`anderson2018`. So we ask what can be written from what a detector knows. Two memories, both frozen: the 64 **cells** of the captioner, and the last states of our 16 **queries**, each told where its box is. On each a new decoder learns to write, for {glue:text}`detection_word_steps:d` steps; three seeds, each memory with its own learning rate (`studies.read("captions")`). F1 of the facts in what it writes of {glue:text}`detection_word_scenes:d` scenes of each split:
+# DETR was once proposed to us as the visual part of DALL-E. It is not: DALL-E writes the codes of a discrete autoencoder, and a detector has no place in it ([the articles, corrected](articles.py); [chapter 21](21_text_to_image.py) builds it). But a detector *can* be the eye of a captioner: for years, captioners read the regions that a detector found {cite:p}`anderson2018`. So we ask what can be written from what a detector knows. Two memories, both frozen: the 64 **cells** of the captioner, and the last states of our 16 **queries**, each told where its box is. On each a new decoder learns to write, for {glue:text}`detection_word_steps:d` steps; three seeds, each memory with its own learning rate (`studies.read("captions")`). F1 of the facts (objects, counts, relations and so on; [chapter 13](13_evaluation.py) has more) in what it writes of {glue:text}`detection_word_scenes:d` scenes of each split:
 
 # %% tags=["remove-cell"]
 written = studies.read("captions")
@@ -658,7 +658,7 @@ for name, ask in asked.items():
 #
 # ## What goes wrong
 #
-# We change one part at a time, in a world of {glue:text}`detection_nouns:d` nouns: new Transformers on the frozen convolutions, {glue:text}`detection_steps:d` steps of {glue:text}`detection_batch:d` pictures each, three seeds, for every arm the best of three learning rates by shorter runs on other scenes (`studies.read("parts")`). "In the order of the list" has no matching: the first object of the list belongs to the first query. "Three queries for an object" repeats each object three times before the matching. The other arms change the weight of *no object*, drop the generalised IoU from cost and loss, or have plain learned queries in place of anchors. That makes five comparisons, with three seeds each.
+# We change one part at a time, in a world of {glue:text}`detection_nouns:d` nouns: new Transformers on the frozen convolutions, {glue:text}`detection_steps:d` steps of {glue:text}`detection_batch:d` pictures each, three seeds, for every arm the best of three learning rates by shorter runs on other scenes (`studies.read("parts")`). "In the order of the list" has no matching: the first object of the list belongs to the first query. "Three queries for an object" repeats each object three times before the matching. The other arms change the weight of *no object*, drop the generalised IoU from cost and loss, or have plain learned queries in place of anchors. That makes five comparisons, with three seeds each. *Suppressed* is the AP50 after non-maximum suppression.
 
 # %% tags=["remove-cell"]
 parts = studies.read("parts")
@@ -694,14 +694,15 @@ for arm, values in arms.items():
 #
 # What this does not say: the best rate of three arms (the list, no generalised IoU, no anchors) was the highest that we tried, so these three may reach somewhat more with a higher one. And a rate was chosen by one short run of 60 steps, after which no arm had an AP50 above 0.25; where *no object* counts fully all three rates stood near 0, so its rate is as good as drawn by lot. {numref}`fig-detection-twice` shows what a double looks like, in the shipped model.
 
-# %% mystnb={"figure": {"caption": "The first scene of `val`, with the boxes that the shipped model gives a score of at least 0.3, and the same after non-maximum suppression.", "name": "fig-detection-twice"}, "image": {"alt": "A scene with two drawn books twice. On the left one of them has two boxes that nearly coincide; on the right each has one."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The first scene of `val`, with the boxes that the shipped model gives a score of at least 0.3, and the same after non-maximum suppression. Above are the scores.", "name": "fig-detection-twice"}, "image": {"alt": "A scene with two drawn books twice. On the left one of them has two boxes that nearly coincide; on the right each has one."}} tags=["hide-input"]
 every = model.find(val[0].image, 0.3)
 stay = suppress(torch.tensor([one.box for one in every]), torch.tensor([one.score for one in every]))
 figure, panels = plt.subplots(1, 2, figsize=(5.4, 2.7))
 for panel, name, kept in zip(panels, ("as found", "suppressed"), (range(len(every)), stay), strict=True):
     boxes_here = [every[row].box for row in kept]
-    scores_here = [f"{every[row].score:.2f}" for row in kept]
-    show_scene(val[0].image, boxes=boxes_here, labels=scores_here, axes=panel, title=name)
+    scores_here = ", ".join(f"{every[row].score:.2f}" for row in kept)
+    show_scene(val[0].image, boxes=boxes_here, labels=[""] * len(kept), axes=panel)
+    panel.set_title(f"{name}: {scores_here}", fontsize=9)
 
 # %% [markdown]
 # ## Exercises
@@ -760,7 +761,7 @@ print(left.tolist(), "sum of the prices:", rows.sum() + columns.sum())
 # ```{exercise-start} Small boxes, large boxes
 # :label: ex-detection-scale
 # ```
-# *Easy, 5 minutes.* A predicted box is a tenth too wide. The same mistake is made on a box half as large. What happens to the distance $\lVert \hat b - b \rVert_1$, and what to the generalised IoU? Why has the loss both?
+# *Easy, 5 minutes.* A predicted box is a tenth too wide. The same mistake is made on a box with sides half as long. What happens to the distance $\lVert \hat b - b \rVert_1$, and what to the generalised IoU? Why has the loss both?
 # ```{exercise-end}
 # ```
 

@@ -6,13 +6,13 @@
 # %% [markdown]
 # # Smaller and faster
 #
-# At the end of this chapter you can make a trained captioner smaller in six ways, say what each way costs in facts, and tell a model that is smaller from one that is faster.
+# At the end of this chapter you can make a trained captioner smaller, with fewer bits and with fewer numbers, say what each way costs in facts, and tell a model that is smaller from one that is faster.
 #
 # ```{glue:figure} compression_promise
 # :name: fig-compression-promise
-# :alt: Points, one for each way to make the captioner smaller. The horizontal axis is the size, the vertical axis the recall of facts. Quantised models with 8 to 5 bits lie high and far to the left; pruned and factored ones fall steeply.
+# :alt: Points, one for each way to make the captioner smaller. The horizontal axis is the size, the vertical axis the recall of facts. Quantised models with 8 to 5 bits lie high and in the left half; pruned and factored ones fall steeply.
 #
-# Every way of this chapter to make the captioner smaller: its size, and how many of the facts of a scene it still states. Grey is the captioner as shipped.
+# The ways of this chapter to make the captioner smaller: its size, and how many of the facts of a scene it still states. The grey diamond is the captioner as shipped. (The ranges taken from grey pictures are left out.)
 # ```
 #
 # ::::{card}
@@ -21,7 +21,7 @@
 # **Goals**
 #
 # - quantise weights and inputs by hand, and store 4 bits as 4 bits
-# - find which layer, and which channel, bears few bits
+# - find which layer, and which channel, suffers from few bits
 # - prune, factor and distil a captioner, with and without training afterwards
 # - let a cheap draft write and the captioner check, with the same words
 # - report size, speed and facts in one table, with intervals
@@ -66,7 +66,7 @@ torch.set_num_threads(1)
 # %% [markdown]
 # ## How much of a number does a sentence need?
 #
-# The captioner of chapter 14 holds 1.78 million numbers. On the disk each takes 16 bits. We keep fewer bits of every number, in the plainest way, and let it describe one scene:
+# The captioner of chapter 14 holds 1.78 million numbers. On the disk each takes 16 bits. We keep fewer bits of every number, in the plainest way, and let it describe one scene (`keep_floats` turns what is left into floats again, once, so that writing is fast):
 
 # %%
 captioner = load("scenes").requires_grad_(False)
@@ -80,7 +80,7 @@ for bits in (8, 6, 4, 2):
     print(f"{bits} bits  {weight_bytes(small) / 1e6:5.2f} MB  {text}")
 
 # %% [markdown]
-# Half of the bits can go, and at some point nothing is left of the picture. Which numbers break it? All a little, or a few? And is the smaller captioner also faster? A single sentence answers none of that.
+# Down to 4 bits the words change and the facts stay; with 2 bits nothing is left of the picture. Which numbers break it? All a little, or a few? And is the smaller captioner also faster? A single sentence answers none of that.
 #
 # ## The formula
 #
@@ -93,26 +93,30 @@ for bits in (8, 6, 4, 2):
 # With $b$ bits the codes go from $l = -2^{b-1}$ to $h = 2^{b-1} - 1$. Scale and **zero point** come from the numbers that are to be covered:
 #
 # $$
-# \text{symmetric: } s = \frac{\max |x|}{(h - l)/2},\; z = 0 \qquad\quad
-# \text{affine: } s = \frac{\max x - \min x}{h - l},\; z = l - \mathrm{round}\!\left(\frac{\min x}{s}\right)
+# \begin{aligned}
+# \text{symmetric: } & s = \frac{\max |x|}{(h - l)/2}, & z &= 0 \\
+# \text{affine: } & s = \frac{\max x - \min x}{h - l}, & z &= l - \mathrm{round}\!\left(\frac{\min x}{s}\right)
+# \end{aligned}
 # $$ (eq-compression-scale)
 #
 # where minimum and maximum are taken to include 0, which so has an exact code: padding and ReLU give zeros.
 #
 # | symbol | what it is | shape |
 # |---|---|---|
-# | $x$, $\hat x$ | a number, and what is left of it | of a weight: $(C, n)$ |
+# | $x$, $\hat x$ | a number, and what is left of it | of a weight: $(C, n)$, $C$ rows of $n$ numbers |
 # | $q$ | its code, from $l$ to $h$ | $(C, n)$ whole numbers |
 # | $s$, $z$ | scale and zero point | one each for the tensor, or $(C)$, one a row |
 # | $b$ | bits | 2 to 8 |
 #
-# **Per tensor**, one scale serves a whole weight; **per channel**, each of its $C$ rows has its own. A row is what one output of the layer is computed with.
+# **Per tensor**, one scale serves a whole weight; **per channel**, each of its $C$ rows has its own. A row is what one output of the layer is computed with; of a convolution, the kernel of one output channel.
 #
 # ### On paper
 #
 # Take $b = 3$, so codes from $-4$ to $3$, and the row $(0.3,\; -0.7,\; 1.05,\; 0)$. Symmetric: $s = 1.05 / 3.5 = 0.3$. Divided by it the row is $(1,\; -2.33,\; 3.5,\; 0)$, the codes are $(1, -2, 3, 0)$ since 4 is out of range, and what is left is $(0.3,\; -0.6,\; 0.9,\; 0)$. Affine: $s = 1.75 / 7 = 0.25$, $z = -4 - \mathrm{round}(-2.8) = -1$. The codes are $(0, -4, 3, -1)$, and what is left is $(0.25,\; -0.75,\; 1,\; 0)$. The affine scheme wastes no code on numbers that do not come; it has a zero point to store and to subtract.
 #
 # ### By hand, then for real
+#
+# A `Scheme` says how many bits, and which of the two ways; `fake_quantise` makes codes and goes back at once, from $x$ to $\hat x$:
 
 # %% tags=["nbval-check-output"]
 row = [0.3, -0.7, 1.05, 0.0]
@@ -190,7 +194,7 @@ print(codes[0].tolist(), "->", [f"{byte:08b}" for byte in packed[0].tolist()])
 assert torch.equal(unpack(packed, 4, 5), codes)
 
 # %% [markdown]
-# The code plus 8 goes from 0 to 15; the first code lies in the lower half of the first byte. A layer then holds its bytes and its scales, and makes numbers of them when it is used:
+# The code plus 8 goes from 0 to 15; the first code lies in the lower half of the first byte, which is printed on the right. A layer then holds its bytes and its scales, and makes numbers of them when it is used. A quantised copy of the captioner is filled layer by layer:
 
 # %% tags=["remove-input"]
 show_source(QuantisedSceneCaptioner.of)
@@ -213,7 +217,7 @@ explorer
 # %% [markdown]
 # ### An outlier channel
 #
-# Why does one scale a tensor fail early? Because the largest weight of the loudest row sets the scale of all. Of the layers we look at the one with the largest ratio between its loudest and its median row:
+# Why does one scale a tensor fail early? We call a row loud when its largest number is large. The loudest row sets the scale of all. We take the layer whose loudest row stands out most from its median row; an error is the length of $x - \hat x$ divided by that of $x$:
 
 # %%
 def loudness(weight):
@@ -230,7 +234,7 @@ for kind, per_channel in (("a tensor", False), ("a channel", True)):
     left = fake_quantise(weight, Scheme(4, per_channel=per_channel))
     per_row = (weight - left).norm(dim=1) / weight.norm(dim=1)
     error = relative_error(weight, left)
-    print(f"4 bits, a scale {kind:9}: error {error:.0%}, of the median row {per_row.median():.0%}")
+    print(f"4 bits, a scale {kind:9}: error {error:.0%}, median of the rows {per_row.median():.0%}")
 
 # %% tags=["remove-cell"]
 glue("compression_outlier_layer", worst, display=False)
@@ -242,11 +246,11 @@ own = fake_quantise(weight, Scheme(4))
 glue("compression_outlier_own", float(((weight - own).norm(dim=1) / weight.norm(dim=1)).median()), display=False)
 
 # %% [markdown]
-# With one scale the median row of {glue:text}`compression_outlier_layer` has an error of {glue:text}`compression_outlier_error:.0%`, with its own {glue:text}`compression_outlier_own:.0%`. Inputs of layers can have such channels, too, and for them a scale a channel does not help: a sum of products over channels has one scale only if all its inputs have. {cite:t}`dettmers2022` found, in all layers of language models from 6.7 billion parameters on, a few channels of the inputs that are far larger than all others, and keep these in 16 bits.
+# With one scale for all, the rows of {glue:text}`compression_outlier_layer` have a median error of {glue:text}`compression_outlier_error:.0%`, each with its own of {glue:text}`compression_outlier_own:.0%`. Inputs of layers can have such channels, too, and there a scale a channel cannot be used: an output is a sum over the channels of the input, and a scale can be taken out of a sum only where all of it has the same. {cite:t}`dettmers2022` found, in all layers of language models from 6.7 billion parameters on, a few channels of the inputs that are far larger than all others, and keep these in 16 bits.
 #
 # ## What each way costs
 #
-# Three roads lead from here. **Weight-only** quantisation stores codes and computes in floats. **Dynamic** quantisation also makes codes of each layer's input, anew at each call, so that whole numbers are multiplied. **Static** quantisation fixes the ranges of inputs before, on **calibration data**. All three, and the ways of the next sections, are in one table: facts in the first 1,000 scenes of each split, written greedily (`compression_studies.read("table")`). In brackets stands the 95 % interval of the *change* from the original, on the same scenes, which are redrawn together; for the original the interval of the value itself. *MB* counts every tensor as it is stored: codes, scales, and in half precision what has no codes, but not their names and the configuration, together about 0.02 MB. In *bfloat16* ([chapter 12](12_training.py)) only the weights were rounded. *Inputs too* is dynamic quantisation with one scale for an input of 100 pictures, so with other batches it may write other words.
+# Three roads lead from here. **Weight-only** quantisation stores codes and computes in floats. **Dynamic** quantisation also makes codes of each linear layer's input, anew at each call, so that whole numbers are multiplied. **Static** quantisation fixes the ranges of inputs before, on **calibration data**. All three, and the ways of the next sections, are in one table: precision and recall of the facts (chapter 14) in the first 1,000 scenes of each split, written greedily (`compression_studies.read("table")`). In brackets stands the 95 % interval of the *change* from the original, on the same scenes, which are redrawn together; for the original the interval of the value itself. *MB* counts every tensor as it is stored: codes, scales, and in half precision what has no codes, but not their names and the configuration, together about 0.02 MB. In *bfloat16* ([chapter 12](12_training.py)) only the weights were rounded. *Inputs too* is dynamic quantisation with one scale for an input of 100 pictures, so with other batches it may write other words. *Fixed ranges* is static. *One scale* is one a tensor; all other rows have one a channel.
 
 # %% tags=["remove-cell"]
 found = studies.read("table")
@@ -309,7 +313,7 @@ show(QUANTISED, "val")
 #
 # ### One layer carries half of it
 #
-# *4 bits, first layer 8* differs from *4 bits* in one layer only: the first convolution, 2,400 of 1.78 million numbers, keeps 8 bits. Recall rises from {glue:text}`compression_4_bits_val_recall:.1f` to {glue:text}`compression_4_bits_first_layer_8_val_recall:.1f`, which is {glue:text}`compression_regained:.0%` of what 4 bits had cost, for {glue:text}`compression_first_kb:.1f` kB (95 % interval of that share: {glue:text}`compression_regained_low:.0%` to {glue:text}`compression_regained_high:.0%`; it is {glue:text}`compression_regained_composition:.0%` on composition and {glue:text}`compression_regained_style:.0%` on style). How do we find such a layer without the table? We give 4 bits to one layer at a time and measure how far the distributions of words move, the mean Kullback-Leibler divergence from the original's, on {glue:text}`compression_calibrated` scenes that report nothing (`read("layers")`):
+# *4 bits, first layer 8* differs from *4 bits* in one layer only: the first convolution, 2,400 of 1.78 million numbers, keeps 8 bits. Recall rises from {glue:text}`compression_4_bits_val_recall:.1f` to {glue:text}`compression_4_bits_first_layer_8_val_recall:.1f`, which is {glue:text}`compression_regained:.0%` of what 4 bits had cost, for {glue:text}`compression_first_kb:.1f` kB (95 % interval of that share: {glue:text}`compression_regained_low:.0%` to {glue:text}`compression_regained_high:.0%`; it is {glue:text}`compression_regained_composition:.0%` on composition and {glue:text}`compression_regained_style:.0%` on style). How do we find such a layer without the table? We give 4 bits to one layer at a time and measure how far the distributions of words move: the mean of $\sum_v p_v \log (p_v / p'_v)$ over the words, where $p$ are the original's probabilities and $p'$ the new ones. It is called the Kullback-Leibler divergence, counts in nats, and is 0 where nothing moved. We take it on {glue:text}`compression_calibrated` scenes that no table uses (`read("layers")`):
 
 # %% tags=["remove-cell"]
 layers = studies.read("layers")
@@ -360,7 +364,7 @@ print()
 show(QUANTISED, "style")
 
 # %% [markdown]
-# The losses on composition and style are of the same kind. (Of {glue:text}`compression_comparisons` intervals in these tables one in twenty misses by chance.) *Ranges of grey pictures* is a mistake on purpose, see below.
+# The losses on composition and style are of the same kind. (Of the {glue:text}`compression_comparisons` intervals in these tables and in those of the next section about one in twenty misses by chance.) *Ranges of grey pictures* is a mistake on purpose, see below.
 #
 # ### What we ship
 #
@@ -390,7 +394,7 @@ prune.l1_unstructured(layer, "weight", amount=0.4)
 print("equal:", torch.equal(mask.float(), layer.weight_mask))
 
 # %% [markdown]
-# **Structured** pruning leaves out whole neurons, heads or layers, and what is left is a smaller dense model. {cite:t}`michel2019` found that most heads of a translator can go one at a time. For our captioner's {glue:text}`compression_heads` heads, silenced one at a time:
+# **Structured** pruning leaves out whole neurons, heads or layers, and what is left is a smaller dense model. {cite:t}`michel2019` found that most heads of a translator can go one at a time. Of our captioner's {glue:text}`compression_heads` heads, silenced one at a time and measured in the same way, the three that cost least and the three that cost most:
 
 # %% tags=["remove-input"]
 heads = sorted(layers["heads"], key=lambda row: row[2])
@@ -412,7 +416,7 @@ glue("compression_heads_cheap", sum(cost < 0.01 for _, _, cost in heads), displa
 # \lVert W - W_r \rVert^2 = \sum_{i > r} \sigma_i^2
 # $$ (eq-compression-lowrank)
 #
-# Two factors hold $r\,(C + n)$ numbers, which is fewer than $C n$ only below $r = C n / (C + n)$. On paper: $W = \mathrm{diag}(3, 1)$ has the singular values 3 and 1. With rank 1, $\mathrm{diag}(3, 0)$ is left, and $3^2 / (3^2 + 1^2) = 90\,\%$ of the squared length.
+# Here $u_i$ and $v_i$ are columns of length one, $W_r$ is the sum of the first $r$ parts, and $\lVert \cdot \rVert^2$ is the squared length, the sum of the squares of all numbers. Two factors hold $r\,(C + n)$ numbers, which is fewer than $C n$ only below $r = C n / (C + n)$. On paper: $W = \mathrm{diag}(3, 1)$ has the singular values 3 and 1. With rank 1, $\mathrm{diag}(3, 0)$ is left, and $3^2 / (3^2 + 1^2) = 90\,\%$ of the squared length. What four of our layers keep at the largest rank that still saves anything (`break_even`):
 
 # %%
 for name in ("decoder.layers.0.attention.query", "noun_head", "noun_embedding", "output"):
@@ -427,7 +431,7 @@ for name in ("decoder.layers.0.attention.query", "noun_head", "noun_embedding", 
     print(f"{name:33} {shape:11} rank {rank:3} keeps {kept:.1%} (random: {random:.1%})")
 
 # %% [markdown]
-# The row of random numbers is the baseline: a table without any structure keeps that much. A layer near it has no low rank to be found.
+# The share in brackets is the baseline: a table without any structure keeps that much. A layer near it has no low rank to be found.
 #
 # ### The student and the teacher
 #
@@ -449,7 +453,7 @@ reference = torch.nn.functional.cross_entropy(logits, teacher_logits.softmax(-1)
 assert torch.allclose(loss[0], reference)
 
 # %% [markdown]
-# Two students, trained by one command (`python -m mmcourse.recipes.compression FOLDER`). *Narrow* has half the width and is trained from scratch, {glue:text}`compression_narrow_steps` steps of 32 pictures, against 20,000 of 64 for the teacher. *Shallow* is the teacher without one block of its convolutions and one of its two decoder layers, as {cite:t}`sanh2019` begin theirs, and then {glue:text}`compression_shallow_steps` steps. Both learn from the truth with a weight of 0.1, and with 0.9 from the teacher's eight largest probabilities for each word and each cell, made to sum to one. The pruned captioner, too, went on learning so, with its zeros fixed. Each was trained once, with one seed, and its learning rate was not tuned.
+# Two students, trained by one command (`python -m mmcourse.recipes.compression FOLDER`). *Narrow* has half the width and is trained from scratch, {glue:text}`compression_narrow_steps` steps of 32 pictures, against 20,000 of 64 for the teacher. *Shallow* is the teacher without one block of its convolutions and one of its two decoder layers, as {cite:t}`sanh2019` begin theirs, and then {glue:text}`compression_shallow_steps` steps. Both learn from the truth with a weight of 0.1, and with 0.9 from the teacher's eight largest probabilities for each word and each cell, made to sum to one, with $\tau = 2$. The pruned captioner, too, went on learning so, with its zeros fixed. Each was trained once, with one seed, and its learning rate was not tuned. Of the other rows, *low rank, 75 %* has two factors with 75 % of the numbers for each linear layer, *neurons, 25 % gone* lacks a quarter of the hidden neurons of each feed-forward network, and *first spared* keeps the first convolution whole.
 
 # %% tags=["remove-cell"]
 from mmcourse.recipes import compression as recipe
@@ -470,7 +474,7 @@ for split in studies.SPLITS:
 #
 # ### Does the teacher help?
 #
-# The table does not say: a student without a teacher is missing. So here are narrow students with {glue:text}`compression_arm_steps` steps each, on the same lessons, with three seeds; each arm has its own learning rate, the better of two (`read("teacher")`):
+# The table does not say: a student without a teacher is missing. So here are narrow students with {glue:text}`compression_arm_steps` steps each, on the same lessons, with three seeds; each arm has its own learning rate, the better of two. Facts are those of the first 400 scenes of `val`, and the *loss of truth* is that of true words and cells (`read("teacher")`):
 
 # %% tags=["remove-cell"]
 arms = studies.read("teacher")
@@ -498,13 +502,13 @@ for arm, rows in scores.items():
 #
 # ### A draft, and somebody who checks
 #
-# A decoder writes a word, reads it, writes the next. Reading five words at once takes a large model hardly longer than reading one, since it spends most of the time on fetching its weights. **Speculative decoding** {cite:p}`leviathan2023,chen2023sampling` uses that: a cheap **draft** proposes $k$ words, the captioner reads all of them in one pass, keeps them up to the first that it would not have chosen itself, and puts its own there. With greedy search the sentence is the same, word for word, whatever the draft proposes; only the number of passes changes. (In floats there is one exception: reading several words at once rounds otherwise than reading one, so where two words are equal to the last digits the choice may differ. And where the inputs of layers are quantised anew at each call, the scale depends on which words are read together, and sentences do change. The rule for sampling is proved in an exercise of [chapter 15](15_decoding.py).) If each word is accepted with probability $\alpha$, independently, a pass gives
+# A decoder writes a word, reads it, writes the next. Reading five words at once takes a large model hardly longer than reading one, since it spends most of the time on fetching its weights. **Speculative decoding** {cite:p}`leviathan2023,chen2023sampling` uses that: a cheap **draft** proposes $k$ words, the captioner reads all of them in one pass, keeps them up to the first that it would not have chosen itself, and puts its own there. With greedy search the sentence is the same, word for word, whatever the draft proposes; only the number of passes changes. (In floats there is one exception: reading several words at once rounds otherwise than reading one, so where two words are equal to the last digits the choice may differ. And where the inputs of layers are quantised anew at each call, the scale depends on which words are read together, and sentences do change. The rule for sampling is proved in an exercise of [chapter 15](15_decoding.py).) Let each word be accepted with probability $\alpha$, independently. A pass gives one word in any case, a second if the first proposal is accepted ($\alpha$), a third if the first two are ($\alpha^2$), and so on up to $\alpha^k$. The sum is
 #
 # $$
 # E = \frac{1 - \alpha^{k+1}}{1 - \alpha}
 # $$ (eq-compression-speculate)
 #
-# words in the mean. On paper: $\alpha = \frac12$, $k = 2$: $1 + \frac12 + \frac14 = 1.75$.
+# words in the mean. On paper: $\alpha = \frac12$, $k = 2$: $1 + \frac12 + \frac14 = 1.75$. In the code, `cut_cache` lets the cache forget the words that were refused:
 
 # %% tags=["remove-input"]
 show_source(speculate)
@@ -530,7 +534,7 @@ proposed = sum(one.proposed for one in fast)
 print(f"accepted: {sum(one.accepted for one in fast)} of {proposed} proposed words")
 
 # %% [markdown]
-# (The share accepted is not $\alpha$: words behind the first that was refused count as refused, whatever they are.)
+# (The share accepted is not $\alpha$: words behind the first that was refused count as refused, whatever they are. The end counts as a word. Passes and accepted words are together a little more than the words: where the proposed end is accepted, the captioner's own word behind it is dropped.)
 #
 # ### What is faster, and what is only smaller
 #
@@ -564,11 +568,11 @@ else:
 
 # %% [markdown]
 # - **Codes.** A captioner that unpacks at each call takes {glue:text}`compression_unpacking:.0f` times as long: unpacking is done in PyTorch's own small steps, for every word. With the floats held, the speed cannot be told from that of the original, and memory holds floats and codes; only the file is smaller. PyTorch's kernels for whole numbers, and bfloat16, are slower here: at this width, and on this processor.
-# - **Zeros and factors** cannot be told from the original. Fewer layers are faster, {glue:text}`compression_speed_shallow_student:.2f`. (Each model writes its own sentences, so their length has a part in its ratio.)
-# - **The cache.** The loops *no cache* and *none ahead* differ in nothing else: with it writing is {glue:text}`compression_cache:.2f` times as fast, with sentences of a dozen words and the encoder's time in both; it is a quotient of medians, and the ranges of the two rows overlap. [Chapter 15](15_decoding.py) counts what a cache saves. (`write`, which is the first row, also computes where each word looked.)
+# - **Zeros and factors** cannot be told from the original. Fewer layers are faster, {glue:text}`compression_speed_shallow_student:.2f`, and so is half the width, {glue:text}`compression_speed_narrow_student:.2f`. (Each model writes its own sentences, so their length has a part in its ratio.)
+# - **The cache.** The loops *no cache* and *none ahead* differ in nothing else: with it writing is {glue:text}`compression_cache:.2f` times as fast, with sentences of a dozen words and the encoder's time in both; it is a quotient of medians, and the ranges of the two rows overlap. [Chapter 15](15_decoding.py) counts what a cache saves. (`write`, which is the first row, has the cache, too, and also computes where each word looked.)
 # - **Speculation.** Beside *none ahead*, its fair baseline, the n-grams give {glue:text}`compression_words_a_pass:.2f` words a pass and {glue:text}`compression_gain:.2f` times the speed, which cannot be told from 1. The narrow student as a draft has more words accepted and makes it slower, {glue:text}`compression_loss:.2f`: it must see and write, too. Fewer passes, and no time saved: proposing, cutting the cache and reading words in vain cost time, and the encoder's time is in all. Which of these it is we did not take apart.
 #
-# On your machine a compiler may be missing. Then this says so:
+# The last line is `torch.compile`, which makes one program of the steps of a network. On your machine the compiler that it needs may be missing. Then this says so:
 
 # %%
 function = torch.compile(lambda x: (x * x).sum())
@@ -586,7 +590,7 @@ except Exception as error:
 #
 # ## What goes wrong
 #
-# **Calibration data of another kind.** Static ranges come from pictures that somebody chose. Grey pictures are pictures, too, and nothing crashes: most ranges are too narrow, and inputs outside of them are cut. The change of precision on `val` goes from {glue:text}`compression_8_bits_fixed_ranges_val_precision_low:+.1f` to {glue:text}`compression_8_bits_fixed_ranges_val_precision_high:+.1f` points with ranges of scenes, from {glue:text}`compression_ranges_of_grey_pictures_val_precision_low:+.1f` to {glue:text}`compression_ranges_of_grey_pictures_val_precision_high:+.1f` with those of grey pictures: a small loss, and easy to miss. (Why ranges so narrow cost so little we did not find out.) `record_ranges` asks the noun head first. It sees nothing in grey pictures, and in noise something in every cell:
+# **Calibration data of another kind.** Static ranges come from pictures that somebody chose. Grey pictures are pictures, too, and the multiplication does not complain: most ranges are too narrow, and inputs outside of them are cut. The interval of the change of precision on `val` goes from {glue:text}`compression_8_bits_fixed_ranges_val_precision_low:+.1f` to {glue:text}`compression_8_bits_fixed_ranges_val_precision_high:+.1f` points with ranges of scenes, from {glue:text}`compression_ranges_of_grey_pictures_val_precision_low:+.1f` to {glue:text}`compression_ranges_of_grey_pictures_val_precision_high:+.1f` with those of grey pictures: a small loss, and easy to miss. (Why ranges so narrow cost so little we did not find out.) So `record_ranges` asks the noun head first, which sees nothing in grey pictures, and in noise something in nearly every cell, and refuses both. For the row of the table it was told `any_kind=True`:
 
 # %%
 grey = np.full((20, 64, 64, 3), 128, dtype=np.uint8)
@@ -619,7 +623,7 @@ with tempfile.TemporaryDirectory() as place:
         try:
             attempt()
         except ValueError as error:
-            print(f"{name}: {str(error)[:150]}")
+            print(f"{name}: {str(error).split('. ')[0]}")
 
 # %% [markdown]
 # **A smaller file, and nothing faster.** Zeros that are multiplied take as long as other numbers, and codes that become floats at each call take longer. Which of size, memory and time you need is the first question, and each row of the tables answers it differently.
@@ -653,7 +657,7 @@ print("codes", codes[0].tolist(), "left", fake_quantise(row, scheme)[0].tolist()
 # ```{exercise-start} An outlier of your own
 # :label: ex-compression-outlier
 # ```
-# *Easy, 10 minutes.* Take a weight of $16 \times 64$ normal numbers and multiply one row by 50. Plot or print the error of the *other* rows with 8, 6 and 4 bits, with one scale a tensor and one a channel. How many bits does the outlier cost the others?
+# *Easy, 10 minutes.* Take a weight of $16 \times 64$ normal numbers and multiply one row by 50. Plot or print the error of the *other* rows with 8, 6, 4 and 3 bits, with one scale a tensor and one a channel. How many bits does the outlier cost the others?
 # ```{exercise-end}
 # ```
 
@@ -662,14 +666,14 @@ print("codes", codes[0].tolist(), "left", fake_quantise(row, scheme)[0].tolist()
 # :label: so-compression-outlier
 # :class: dropdown
 # ````
-# One scale is 50 times as coarse for the others, and $\log_2 50 \approx 5.6$: with 8 bits they have what 2 to 3 bits of their own would give. With 4 bits nothing is left of them.
+# One scale is 50 times as coarse for the others, and $\log_2 50 \approx 5.6$: with 8 bits they have what about 3 bits of their own would give. With 4 bits nothing is left of them.
 
 # %%
 torch.manual_seed(0)
 weight = torch.randn(16, 64)
 weight[3] *= 50
 others = torch.arange(16) != 3
-for bits in (8, 6, 4):
+for bits in (8, 6, 4, 3):
     errors = []
     for per_channel in (False, True):
         left = fake_quantise(weight, Scheme(bits, per_channel=per_channel))
@@ -683,7 +687,7 @@ for bits in (8, 6, 4):
 # ```{exercise-start} Integers all the way
 # :label: ex-compression-integers
 # ```
-# *Medium, 15 minutes.* `DynamicLinear` multiplies codes. Show for one linear layer of the captioner and random inputs that its output is that of a layer with `fake_quantise`d weight and input. Then make one input 100 times larger than the others. What happens to the outputs of the other rows of the batch?
+# *Medium, 15 minutes.* `DynamicLinear.like(layer, Scheme(8)).fill(layer.weight, layer.bias)` multiplies codes; its input gets one affine scale. Show for one linear layer of the captioner and random inputs that its output is that of a layer with `fake_quantise`d weight and input. Then make one row of the input 100 times larger than the others. What happens to the outputs of the other rows of the batch?
 # ```{exercise-end}
 # ```
 
@@ -737,7 +741,7 @@ for cost in (0.0, 0.5):
 # ```{exercise-start} Your own plan
 # :label: ex-compression-plan
 # ```
-# *Hard, 20 minutes.* Give 4 bits to all layers but $m$, the most expensive by `costs`. For $m = 0, 1, 2, 4$ print the size and, on 40 scenes of `train`, how many sentences are those of the original. Where would you stop?
+# *Hard, 20 minutes.* `studies.read("layers")["costs"]` has what each layer costs with 4 bits. Give 4 bits to all layers but the $m$ most expensive ones, and 8 to these (the captioner takes a dict of names and bits). For $m = 0, 1, 2, 4$ print the size and, on 40 scenes of `train`, how many sentences are those of the original. Where would you stop?
 # ```{exercise-end}
 # ```
 
@@ -751,6 +755,7 @@ for cost in (0.0, 0.5):
 # %%
 pictures = [train[index].image for index in range(40)]
 whole = [caption.text for caption in seen[:40]]
+costs = studies.read("layers")["costs"]
 order = sorted(costs, key=costs.get, reverse=True)
 for m in (0, 1, 2, 4):
     plan = {name: 8 if name in order[:m] else 4 for name in costs}
@@ -843,8 +848,8 @@ for m in (0, 1, 2, 4):
 # ## Take-aways
 #
 # - A code, a scale and a zero point: with 8 bits a channel the captioner takes {glue:text}`compression_8_bits_mb:.2f` in place of {glue:text}`compression_original_mb:.2f` MB, and its facts stay within one point.
-# - Damage is not spread evenly. One layer of 2,400 numbers carried {glue:text}`compression_regained:.0%` of what 4 bits cost in recall on `val`, and a few channels set the scale of all others.
-# - Smaller is not faster. What was faster here did less work: a cache, and fewer layers. Fewer passes were not.
+# - Damage is not spread evenly. One layer of 2,400 numbers carried {glue:text}`compression_regained:.0%` of what 4 bits cost in recall on `val`, and with one scale a tensor the loudest row sets that of all others.
+# - Smaller is not faster. What was faster here did less work: a cache, fewer layers, half the width. Fewer passes were not.
 # - Pruning and low rank need training afterwards, and should be compared with plain codes of the same size. Students of a few minutes miss the goal by far, and in our short runs a teacher was no gain.
 # - A draft changes how often the captioner runs, and, but for ties in rounding, not what it writes.
 #
@@ -852,7 +857,7 @@ for m in (0, 1, 2, 4):
 #
 # - {cite:t}`jacob2018`: whole numbers from end to end, and training that knows of it.
 # - {cite:t}`dettmers2022`: outlier channels of large language models.
-# - {cite:t}`hinton2015`: the paper that named dark knowledge and the temperature.
+# - {cite:t}`hinton2015`: the paper on distillation, with soft targets and a temperature.
 # - {cite:t}`han2015` and {cite:t}`michel2019`: what can be left out, weights and heads.
 # - {cite:t}`leviathan2023` and {cite:t}`chen2023sampling`: drafts that change nothing but the time.
 # - {cite:t}`frantar2023` and {cite:t}`lin2024`: how 4 bits are chosen for language models.
@@ -860,11 +865,12 @@ for m in (0, 1, 2, 4):
 # %% tags=["remove-cell"]
 figure, axes = plt.subplots(figsize=(6.4, 3.2))
 for name in counts:
-    colour = GREY if name == "original" else BLUE if name in QUANTISED else ORANGE if "student" in name or "untrained" in name else PINK
+    colour = BLUE if name in QUANTISED else ORANGE if "student" in name or "untrained" in name else PINK
     recall = cells[name, "val", 1][0]
-    if name != "ranges of grey pictures":
+    if name not in ("ranges of grey pictures", "original"):
         axes.plot(sizes[name] / 1e6, recall, "o", color=colour)
-for name, offset in (("8 bits", (0, -11)), ("4 bits", (5, -3)), ("4 and 8 bits, careful", (-12, -11)), ("original", (-16, -11)),
+axes.plot(sizes["original"] / 1e6, cells["original", "val", 1][0], "D", color=GREY, markersize=7)
+for name, offset in (("8 bits", (0, -11)), ("4 bits", (5, -5)), ("4 and 8 bits, careful", (-20, -20)), ("original", (-16, -14)),
                      ("pruned 50 %, first spared", (5, -3)), ("low rank, 50 %", (5, -3)), ("shallow student", (5, -3))):
     place = (sizes[name] / 1e6, cells[name, "val", 1][0])
     axes.annotate(name, place, offset, textcoords="offset points", fontsize=7)

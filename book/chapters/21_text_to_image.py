@@ -789,7 +789,7 @@ print(f"formula {formula:.2f}, mean of the lines near it {(x1 - x0)[near].mean()
 # ```{exercise-start} Straighter paths
 # :label: ex-text_to_image-reflow
 # ```
-# *Medium, 20 minutes.* {cite:t}`liu2023flow` train a second flow on pairs that the first one made: noise, and where the flow carried it (**reflow**). Such lines do not cross, so the second flow should need fewer steps. Try it with the two points: train a second network on 20,000 pairs of the first flow (50 steps), and compare both with 1 and with 2 steps, by the share of samples within 0.2 of a point.
+# *Medium, 20 minutes.* {cite:t}`liu2023flow` train a second flow on pairs that the first one made: noise, and where the flow carried it (**reflow**). In one dimension such lines do not cross, so the second flow should need fewer steps. Try it with the two points: train a second network on 20,000 pairs of the first flow (50 steps), and compare both with 1 and with 2 steps, by the share of samples within 0.2 of a point.
 # ```{exercise-end}
 # ```
 

@@ -492,7 +492,7 @@ for task in ("box", "refusal"):
 #
 # ### Self-critical training
 #
-# {cite:t}`rennie2017` draw a sentence $y$ from the model, and let the model also write its most probable one, $\hat y$. The **reward** $R$ scores both:
+# {cite:t}`rennie2017` draw a sentence $y$ from the model, and let the model also write one greedily, $\hat y$. The **reward** $R$ scores both:
 #
 # $$
 # \mathcal{L} = -\big(R(y) - R(\hat y)\big) \log p_\theta(y)

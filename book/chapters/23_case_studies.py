@@ -46,7 +46,7 @@ torch.set_num_threads(1)
 # | [Recommendation](case_recommendation.py) | pictures, titles | tastes that we wrote down | new things, and what made-up people can prove |
 # | [Education](case_education.py) | text, figures | the quizzes of this course | a search by words against vectors, and when to refuse |
 #
-# Only the last has data that nobody made for it (the questions to be refused apart). The others are synthetic, and say so: then the truth is known, nobody's privacy is at stake, and a cause can be taken away.
+# Only the last has data that nobody made for it (apart from the questions to be refused). The others are synthetic, and say so: then the truth is known, nobody's privacy is at stake, and a cause can be taken away.
 #
 # ## Who will be new?
 #
@@ -60,7 +60,7 @@ torch.set_num_threads(1)
 # \operatorname{Var}(\bar x) = \frac{\sigma^2}{n} \left(1 + (m - 1)\, \rho\right)
 # $$ (eq-case_studies-effect)
 #
-# Here $\sigma^2$ is the variance of one item. On paper: 750 visits of 150 patients, so $m = 5$, and $\rho = 1$, each patient wholly like himself. The factor is $1 + 4 \cdot 1 = 5$: the table is worth 150 items. With $\rho = 0.5$ it is $3$, and the table is worth 250. The interval is wider by the root of the factor.
+# Here $\bar x$ is the mean of the $n$ items, $\sigma^2$ the variance of one, and the bracket is the design effect. On paper: 750 visits of 150 patients, so $m = 5$, and $\rho = 1$, each patient wholly like himself. The factor is $1 + 4 \cdot 1 = 5$: the table is worth 150 items. With $\rho = 0.5$ it is $3$, and the table is worth 250. The interval is wider by the root of the factor.
 #
 # Where it comes from: the variance of a sum is the sum of all covariances. Of one group there are $m$ variances $\sigma^2$ and $m (m - 1)$ covariances $\rho \sigma^2$, together $m \sigma^2 (1 + (m - 1) \rho)$; with $n / m$ groups, and divided by $n^2$, that is {eq}`eq-case_studies-effect`.
 #
@@ -92,7 +92,7 @@ glue("cases_wider", float(honest / naive), display=False)
 # 2. **Which row needs nothing of the method**: the majority, the one-line rule, the other side alone, *who it is and nothing else*?
 # 3. **What was put in?** Of made-up data, which result is only what the maker wrote down?
 # 4. **What was taken away** to show a cause, and was it one thing?
-# 5. **What is the number of?** A share hides misses; a mean hides groups; a first place hides what stood second.
+# 5. **What does the number count?** A share hides misses; a mean hides groups; a first place hides what stood second.
 # 6. **What is it not?** If the page does not say, the case is not finished.
 #
 # ## Further reading

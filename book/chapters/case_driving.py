@@ -47,16 +47,17 @@ torch.set_num_threads(1)
 #
 # ## The data
 #
-# **Made-up roads**, with drawings of the course: two lanes to the side and the own one; four solid things (man, police officer, cow, motorcycle) and four light ones (balloon, leaf, envelope, umbrella). A picture has 24 × 36 pixels, the range finder 24 directions, with noise and lost echoes. Things are between 1.2 and 2.4 metres high whatever they are, and the camera nods. So size and height in the picture only hint at the distance. **The truth** is known, since we placed the things.
+# **Made-up roads**, with drawings of the course: the car's own lane and one on each side; four solid things (man, police officer, cow, motorcycle) and four light ones (balloon, leaf, envelope, umbrella). A picture has 24 × 36 pixels, the range finder 24 directions, with noise and lost echoes. Things are between 1.2 and 2.4 metres high whatever they are, and the camera nods. So size and height in the picture only hint at the distance. **The truth** is known, since we placed the things.
 
 # %%
 train, test = make_roads(2000, seed=0), make_roads(500, seed=1)
 foggy = make_roads(500, seed=1, fog=0.08)  # the same roads
 print(f"to brake: {train.brake.mean():.0%} in training, {test.brake.mean():.0%} in the test")
-print(test.things[0], "brake" if test.brake[0] else "go on")
+noun, metres, lane = test.things[0][-1]
+print(f"{noun}, {metres:.1f} m away, {lane:+.0f} m to the side:", "brake" if test.brake[0] else "go on")
 
 # %% [markdown]
-# Four roads: the picture, the same in fog, and the metres of each direction. A title says what is right.
+# The nearest thing of the first road. Now four roads: the picture, the same in fog, and the metres of each direction. Our fog hides what is far, and leaves a shade of what is near. A title says what is right.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four columns. Above, small pictures of a road with a drawing or two on it; in the middle, the same greyed by fog; below, dots for the distances, lower where something stands."}}
 chosen = [*np.flatnonzero(test.brake)[:2], *np.flatnonzero(~test.brake)[:2]]
@@ -68,7 +69,7 @@ for column, row in enumerate(chosen):
     grid[0, column].set_title("brake" if test.brake[row] else "go on")
     grid[2, column].scatter(np.arange(BEAMS) * WIDE / BEAMS, test.ranges[row], s=6, color=ORANGE)
     grid[2, column].set(ylim=(0, 64), xticks=[])
-grid[2, 0].set_ylabel("metres")
+grid[2, 0].set_ylabel("metres");
 
 # %% [markdown]
 # ## The baseline
@@ -94,7 +95,7 @@ print(f"never brake: {np.mean(~test.brake):.2f} right; the rule: {rule:.2f}")
 # - **both, dropout**: *modality dropout*, in a fifth of the rows the camera is hidden, in another fifth the range {cite}`neverova2016`;
 # - **both, fog seen**: as *both*, but half of the training roads are in fog.
 #
-# And five conditions: *clear*; *fog*; the camera, or the range, is dead **and the car knows** (its vector is put in place); and the camera delivers black and **nobody noticed**. Three seeds; steps and rate are the same for all arms and were not tuned for any, so small differences say nothing. The interval, ± half its width, redraws roads.
+# And five conditions: *clear*; *fog*, which also swallows some echoes of the range finder; the camera, or the range, is dead **and the car knows** (its vector is put in place); and the camera delivers black and **nobody noticed**. Three seeds; steps and rate are the same for all arms and were not tuned for any, so small differences say nothing. The interval, ± half its width, redraws roads.
 
 # %% tags=["remove-input"]
 show_source(CameraAndRange.forward)
@@ -169,7 +170,7 @@ for key, x in (("price", price), ("fog", fog)):
     glue(f"drive_{key}", f"{x.value:+.2f} ({x.low:+.2f} to {x.high:+.2f})", display=False)
 
 # %% [markdown]
-# Without a camera dropout changes *both* by {glue:text}`drive_cure_camera_dropout`, the mean by {glue:text}`drive_cure_camera_mean`. Without a range it is {glue:text}`drive_cure_range_dropout` and {glue:text}`drive_cure_range_mean`. Part of this is no merit of either: *both* was handed a vector that it had never met. So the fair question is what dropout has over the mean, and the rows *dropout less mean* answer it for each sensor. **Compare a cure with the cheapest that promises the same.** Where all works, dropout changes the share by {glue:text}`drive_price`. Dropout is the arm that was told of failures in training, and that is all it was told: fog is another failure, and having seen it changes the share by {glue:text}`drive_fog` there. The next section says what that is worth.
+# Without a camera dropout changes *both* by {glue:text}`drive_cure_camera_dropout`, the mean by {glue:text}`drive_cure_camera_mean`. Without a range it is {glue:text}`drive_cure_range_dropout` and {glue:text}`drive_cure_range_mean`. Part of this is no merit of either: *both* was handed a vector that it had never met. So the fair question is what dropout has over the mean, and the rows *dropout less mean* answer it for each sensor. **Compare a cure with the cheapest that promises the same.** Where all works, dropout changes the share by {glue:text}`drive_price`. Dropout is the arm that was told of failures in training, and that is all it was told: fog is another failure, in which it is right on {glue:text}`drive_both_dropout_fog:.0%` and *both* on {glue:text}`drive_both_fog:.0%`, and having seen it changes the share by {glue:text}`drive_fog` there. The next section says what that is worth.
 #
 # ## What goes wrong
 #

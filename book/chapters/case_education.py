@@ -64,7 +64,7 @@ print(textwrap.fill(questions[40].text, 92))
 print("true page:", questions[40].page)
 
 # %% [markdown]
-# The quizzes themselves must leave the index: each question stands there with its explanation. (*Take-aways* stay. They were written by the author of the quiz, which helps whoever searches by words.)
+# The quizzes themselves must leave the index: each question stands there with its explanation (a long one is cut, so there are more passages than questions). (*Take-aways* stay. They were written by the author of the quiz, which helps whoever searches by words.)
 
 # %%
 index = [p for p in passages if p.kind != "quiz"]
@@ -77,14 +77,14 @@ def with_titles(found):
 # %% [markdown]
 # ## The baseline
 #
-# Count shared words, and do it well. {cite:t}`robertson2009` give a passage $d$ the score
+# Count shared words, and do it well. {cite:t}`robertson2009` give a passage $d$, for a question $q$, the score
 #
 # $$
 # \operatorname{BM25}(q, d) = \sum_{w \in q} \operatorname{idf}(w)\, \frac{(k_1 + 1)\, n_{wd}}{n_{wd} + k_1 \left(1 - b + b\, \ell_d / \bar\ell\right)}, \qquad
 # \operatorname{idf}(w) = \ln\left(1 + \frac{P - n_w + 0.5}{n_w + 0.5}\right)
-# $$
+# $$ (eq-case_education-bm25)
 #
-# where $n_{wd}$ counts word $w$ in $d$, $\ell_d$ is the length of $d$ in words and $\bar\ell$ its mean, $n_w$ of the $P$ passages have the word, and $k_1 = 1.2$, $b = 0.75$ are usual values, which we did not tune. (The 1 in the logarithm keeps it positive; it is a later addition.) On paper: three passages of two words each, *red cat*, *red dog*, *blue bird*, and the question *red dog*. Lengths are equal, so each fraction is $2.2 \cdot 1 / (1 + 1.2) = 1$, and *red dog* gets $\ln(1 + 1.5 / 2.5) + \ln(1 + 2.5 / 1.5) = 0.470 + 0.981$.
+# where $n_{wd}$ counts word $w$ in $d$, $\ell_d$ is the length of $d$ in words and $\bar\ell$ its mean, $n_w$ of the $P$ passages have the word, and $k_1 = 1.2$, $b = 0.75$ are usual values, which we did not tune. A word counts more the fewer passages have it (*idf*, inverse document frequency), and less and less the more often one passage repeats it. (The 1 in the logarithm keeps it positive; it is a later addition.) On paper: three passages of two words each, *red cat*, *red dog*, *blue bird*, and the question *red dog*. Lengths are equal, so each fraction is $2.2 \cdot 1 / (1 + 1.2) = 1$, and *red dog* gets $\ln(1 + 1.5 / 2.5) + \ln(1 + 2.5 / 1.5) = 0.470 + 0.981$.
 
 # %% tags=["nbval-check-output"]
 small = BM25(["red cat", "red dog", "blue bird"])
@@ -200,7 +200,7 @@ glue("education_of_figures", of_figures, display=False)
 #
 # ## Refusing
 #
-# We wrote forty questions that the course does not answer, before we tried any: twenty of other subjects (*far*), and twenty about machine learning that no chapter has (*near*). The score of the best passage is the sign of an answer. The **threshold** lets nine in ten outside questions fall below it, on every second question; the table is of the others.
+# We wrote forty questions that the course does not answer, before we tried any: twenty of other subjects (*far*), and twenty about machine learning that no chapter has (*near*). The score of the best passage is the sign of an answer. The **threshold** is set on every second outside question, so that nine in ten of these fall below it; the table is of the others.
 
 # %%
 inside = np.array([search.scores(q.text).max() for q in questions])
@@ -225,7 +225,7 @@ axes.axvline(threshold, color="black", linestyle="--", linewidth=1)
 axes.set(yticks=range(3), yticklabels=list(shown), xlabel="score of the best passage");
 
 # %% [markdown]
-# Few questions give wide intervals: of ten refusals in ten the true share may be 0.72 (Wilson's interval, since a bootstrap of equal items is empty). It takes all questions for independent; those of the quizzes come several from a page, so their two rows are less sure than they look. And the share of quiz questions that is answered depends on a threshold which twenty questions set. Answers as the student sees them:
+# Few questions give wide intervals: of ten refusals in ten the true share may be as low as 0.72 (Wilson's interval, since a bootstrap of equal items is empty). It takes all questions for independent; those of the quizzes come several from a page, so their two rows are less sure than they look. And the share of quiz questions that is answered depends on a threshold which twenty questions set. Answers as the student sees them:
 
 # %%
 def answer(question):
@@ -262,7 +262,7 @@ for name, sign in signs.items():
     glue(f"education_auroc_{name[:5].strip()}", found.value, display=False)
 
 # %% [markdown]
-# Length alone tells the two kinds apart with an AUROC of {glue:text}`education_auroc_lengt:.2f` (chapter 13; one half is a coin's throw), and a sum over words grows with their number. So part of what looks like knowledge of the course may be the habit of who wrote the questions; how large a part these rows do not say. The share of the question that the best passage covers is no sum that grows with length, and has {glue:text}`education_auroc_share:.2f`. (These intervals redraw questions, not pages, and are a little too narrow.) Before you believe a threshold for refusal, give it inside and outside questions of the same length and the same author.
+# Length alone tells the two kinds apart with an AUROC of {glue:text}`education_auroc_lengt:.2f` (the AUC of chapter 13; one half is a coin's throw), and a sum over words grows with their number. So part of what looks like knowledge of the course may be the habit of who wrote the questions; how large a part these rows do not say. The share of the question that the best passage covers is no sum that grows with length, and has {glue:text}`education_auroc_share:.2f`. (These intervals redraw questions, not pages, and are a little too narrow.) Before you believe a threshold for refusal, give it inside and outside questions of the same length and the same author.
 #
 # ## What this is not
 #

@@ -77,7 +77,7 @@ for patient, line in enumerate(grid):
 # %% [markdown]
 # ## The baseline
 #
-# Two rows that a score has to beat. Who says the same of everyone has an AUROC of one half: of an ill and a healthy visit, a coin decides which is called more ill (chapter 13). The second knows *who it is and nothing else*: it says what the same patient's visits in training say. **It cannot know the illness.** Where it scores, the split lets memory pass for knowledge.
+# The score is the AUROC, which chapter 13 calls AUC: of an ill and a healthy visit, how often is the ill one called more ill? There are two rows that it has to beat. Who says the same of everyone has one half, a coin's throw. The second knows *who it is and nothing else*: it says what the same patient's visits in training say. **It cannot know the illness.** Where it scores, the split lets memory pass for knowledge.
 
 # %%
 for by in ("visit", "patient"):
@@ -89,7 +89,7 @@ for by in ("visit", "patient"):
 # %% [markdown]
 # ## What is compared
 #
-# One small model: two layers of convolution for the picture, one layer for the note, and a line on both. As *picture* or *note* alone it gets zeros for the other side. All arms have the same steps and the same rate, which we did not tune. Each arm is trained under two splits, **by visit** (any third of the visits is the test) and **by patient** (a third of the patients is), three times, each time with another split and another start. The interval redraws patients; it does not train again, so what another split or start would change it does not cover.
+# One small model: two layers of convolution for the picture, one layer for the note, and one linear layer on both. As *picture* or *note* alone it gets zeros for the other side. All arms have the same steps and the same rate, which we did not tune. Each arm is trained under two splits, **by visit** (any third of the visits is the test) and **by patient** (a third of the patients is), three times, each time with another split and another start. The interval redraws patients; it does not train again, so what another split or start would change it does not cover.
 
 # %%
 def scored(visits, sides, by):
@@ -151,7 +151,7 @@ for name in ("value", "low", "high"):
 #
 # ### Is it the leak?
 #
-# Two splits differ in more than one way: by patient, the model also sees fewer different patients. So we take the **cause** away. In a second world pattern and habits are drawn anew at each visit; there are as many of them, and spots and symptoms stay. Then nothing tells who it is, and if it was the leak, the splits must agree.
+# Two splits differ in more than one way: by patient, the model also sees fewer different patients. So we take the **cause** away. In a second world pattern and habits are drawn anew at each visit; each picture still has one pattern, and spots and symptoms stay. Then nothing tells who it is, and if it was the leak, the splits must agree.
 
 # %%
 strangers = make_visits(shared=False)
@@ -182,7 +182,7 @@ glue("medical_wider", float(wide / (naive.high - naive.low)), display=False)
 # %% [markdown]
 # The honest one is {glue:text}`medical_wider:.1f` times as wide. A split by patient with an interval by visit is still too sure of itself.
 #
-# The names of files do not always say who is who. A patient may have two numbers; two hospitals may share a patient; a data set may be a union that holds another. {cite:t}`kapoor2023` found leaks of many kinds in work of many fields. The row *who it is and nothing else* costs one line: ask for it.
+# The names of files do not always say who is who. A patient may have two numbers; two hospitals may share a patient; a data set may be a union that holds another. {cite:t}`kapoor2023` collected leaks of many kinds from work of many fields. The row *who it is and nothing else* costs one line: ask for it.
 #
 # ## What this is not
 #

@@ -48,7 +48,7 @@ torch.set_num_threads(1)
 #
 # ## The data
 #
-# The things are 300 drawings of the course, each in a tint, with a title: *a purple cat*. **The people are made up**, 600 of them, and each has looked at three things in ten. We make two worlds:
+# The things (items) are 300 drawings of the course, each in a tint, with a title: *a purple cat*. **The people are made up**, 600 of them, and each has looked at three things in ten. We make two worlds:
 #
 # - *content*: each person likes two categories (of 16) and two colours (of 8), and every thing has a popularity of its own.
 # - *hidden*: each thing has six numbers that no picture shows and no title says, each person six to match. (Price, fashion, who else has it.)
@@ -80,7 +80,7 @@ print(f"{len(items)} things, {old.sum()} old, {new_item.sum()} new of a known no
 # ## What is compared
 #
 # - **Collaborative filtering** {cite}`koren2009`: person $u$ and item $i$ have vectors $p_u$, $q_i$ of eight numbers, with $p_u \cdot q_i$ near what $u$ thinks of $i$ beyond its popularity. With all $q$ held, each $p_u$ is the solution of a small linear system (least squares with a penalty), and the other way round; twelve turns. An item without looks gets $q_i = 0$.
-# - **Content**: the same system for each person, but the item's vector is given: 24 principal directions of what the course's shipped CLIP says of its title (*words*), of its picture, or of both.
+# - **Content**: the same system for each person, but the item's vector is given: what the course's shipped CLIP says of its title (*words*), of its picture, or of both, cut to the 24 directions in which the items differ most.
 # - **Labels**: the same with category and colour as zeros and ones. This is what we put into the world *content*. A shop seldom has it so clean.
 #
 # Penalties and sizes were chosen on a shop that is not reported: other people, the same things.
@@ -107,7 +107,7 @@ def arms(shop, trained, seed):
 
 
 # %% [markdown]
-# The score: of a thing that a person likes and one that she does not, how often does the liked one stand higher? One half is a coin's throw. Three shops a world, each with its own people; of old things a fifth of the looks is the test. The interval redraws people. (It does not redraw things: another stock would move all rows.)
+# The score: of a thing that a person likes and one that she does not, how often does the liked one stand higher? It is the AUC of chapter 13, of each person. One half is a coin's throw. Three shops a world, each with its own people; of old things a fifth of the looks is the test. The interval redraws people. (It does not redraw things: another stock would move all rows.)
 
 # %%
 def measure(world):
@@ -148,7 +148,7 @@ for world, table in tables.items():
 # %% [markdown]
 # **In the world where content decides**, collaborative filtering has {glue:text}`rec_content_collaborative_old:.2f` on old things, above popularity ({glue:text}`rec_content_popularity_old:.2f`) and above CLIP's vectors ({glue:text}`rec_content_both_old:.2f`), and {glue:text}`rec_content_collaborative_new:.2f` on new ones: nothing, as it must. Content reaches {glue:text}`rec_content_both_new:.2f` on new things of known nouns and {glue:text}`rec_content_both_new_noun:.2f` on new nouns, so a purple cat teaches something about a purple lamp. The clean labels reach {glue:text}`rec_content_labels_new_noun:.2f`: what CLIP's vectors lose of category and colour is the gap between these two.
 #
-# **In the hidden world** content has {glue:text}`rec_hidden_both_new:.2f` on new things. The same code, the same pictures, and no use at all. On old things it even takes something from popularity ({glue:text}`rec_hidden_both_old:.2f`): it fits chance. On old things collaborative filtering has {glue:text}`rec_hidden_collaborative_old:.2f` against {glue:text}`rec_hidden_popularity_old:.2f` of popularity: it needs no content.
+# **In the hidden world** content has {glue:text}`rec_hidden_both_new:.2f` on new things. The same code, the same pictures, and no use at all. On old things it even takes something from popularity ({glue:text}`rec_hidden_both_old:.2f`); our guess is that it fits chance. On old things collaborative filtering has {glue:text}`rec_hidden_collaborative_old:.2f` against {glue:text}`rec_hidden_popularity_old:.2f` of popularity: it needs no content.
 #
 # Is a picture worth its title? On new nouns, in the first world:
 
@@ -159,11 +159,11 @@ for first, second in (("words", "picture"), ("both", "words")):
     print(f"{first} less {second:8} {x.value:+.3f} ({x.low:+.3f} to {x.high:+.3f})")
 
 # %% [markdown]
-# Titles here are perfect: each names noun and colour, and nothing else. A shop's titles do not. That words do well against pictures is therefore a fact about our titles.
+# Titles here are perfect: each names noun and colour, and nothing else. Those of a shop are not like that. That words do well against pictures is therefore a fact about our titles.
 #
 # ## What goes wrong
 #
-# A shop measures on the things that it has. Suppose the split is by look, and not by thing: a fifth of all looks is held out, new things included. That is the column *old*, and it crowns the labels in one world and collaborative filtering in the other. **The column that the question was about does not exist in such a test.** To see the cold start, hold things out whole.
+# A shop measures on the things that it has. Suppose the split is by look, and not by thing: a fifth of all looks is held out, new things included. Such a test shows hardly more than the column *old*, and that crowns the labels in one world and collaborative filtering in the other. **The column that the question was about does not exist in such a test.** To see the cold start, hold things out whole.
 #
 # There is a second trap. We take the *colour* out of the titles, and nothing else:
 

@@ -13,7 +13,7 @@
 #
 # **Goals**
 #
-# - go from sound to intent by way of words, and without words
+# - go from sound to intent (here a department) by way of words, and without words
 # - keep voices apart in the split, and words as well
 # - set how far each side is believed on a voice that is not tested
 #
@@ -65,7 +65,7 @@ print(len(train.words), "requests to train on,", len(test.words), "to test")
 # %% [markdown]
 # ## The baseline
 #
-# The department that is most frequent in training, for everybody. And the line alone: look its thing up, and never listen.
+# The department that is most frequent in training, for everybody. And the line alone: look its thing up, and never listen. (`TRUE_TEXT` is the six in ten; `by_words` comes below.)
 
 # %%
 most = Counter(train.department).most_common(1)[0][0]
@@ -76,8 +76,8 @@ print(f"the line alone: {np.mean(line.argmax(1) == test.department):.2f}")
 # %% [markdown]
 # ## What is compared
 #
-# - **words**: the course's shipped recogniser writes down what it hears; its noun is looked up. A dictionary gives what it names a probability of `sure`, here 0.9, and spreads the rest evenly. Where it wrote no noun, all departments are alike, and the first of the list is taken.
-# - **sound**: no words. The mean of the recogniser's inner vectors, and a line from there to departments (logistic regression), trained on five voices on a clean telephone. That is less than the recogniser itself had: it learnt its words from all of chapter 6's training voices, with noise of many kinds. So the two rows do not compare two methods on equal terms.
+# - **words**: the course's shipped recogniser writes down what it hears; its noun is looked up. A dictionary gives what it names a probability of `sure`, here 0.9, and spreads the rest evenly over all. Where it wrote no noun, all departments are alike, and the first of the list is taken.
+# - **sound**: no words. The mean of the recogniser's inner vectors, and one linear layer from there to departments (logistic regression), trained on five voices on a clean telephone. That is less than the recogniser itself had: it learnt its words from all of chapter 6's training voices, with noise of many kinds. So the two rows do not compare two methods on equal terms.
 # - **words and line**: both opinions by Bayes' rule, as in chapter 9 (`combine`), which takes them for independent, given the department. Here they are: we drew the line without listening. (The rule also divides by how frequent a department is, while our opinions spread their rest evenly. That leans a little to the rare departments.)
 #
 # Three telephones: clean, and white noise 10 and 0 decibels below the voice. White noise, up to as loud as the voice, was a part of the recogniser's training, so the noise is not new to it; the voices are. The four voices say the same nouns, so the interval redraws nouns, with all four voices of each.
@@ -135,7 +135,7 @@ glue("service_spelt", float(spelt["0 dB"]), display=False)
 #
 # ### What does the sound know?
 #
-# All voices of the test are new, all its words are old. Does the line from sound to department know what an animal is, or has it learnt 150 words by heart? We take every fifth noun out of its training, and nothing else.
+# All voices of the test are new, all its words are old. Does the linear layer from sound to department know what an animal is, or has it learnt 150 words by heart? We take every fifth noun out of its training, and nothing else.
 
 # %%
 new = np.isin(test.words, spoken_nouns("en")[::5])
@@ -149,14 +149,14 @@ for name, chosen in (("old nouns", ~new), ("new nouns", new)):
         glue(f"service_{arm}_{name[:3]}", float(x.value), display=False)
 
 # %% [markdown]
-# Of nouns that the line never heard, it sends {glue:text}`service_sound_new:.0%` right, with six departments to choose from. The sound of *dog* does not say *animal*; only a word that one knows does. **A split by voice alone would have hidden that.** Words stay at {glue:text}`service_words_new:.0%`, because somebody wrote a dictionary, and because the recogniser itself was trained on these nouns. A noun that it never learnt it cannot write at all.
+# Of nouns that the linear layer never heard, it sends {glue:text}`service_sound_new:.0%` right, which with six departments cannot be told from guessing. The sound of *dog* does not say *animal*; only a word that one knows does. **A split by voice alone would have hidden that.** Words stay at {glue:text}`service_words_new:.0%`, because somebody wrote a dictionary, and because the recogniser itself was trained on these nouns. A noun that it never learnt it cannot write at all.
 #
 # ## What goes wrong
 #
 # `sure` was 0.9, a number for clean telephones. In loud noise it promises too much, and Bayes' rule believes it: a wrong word at 0.9 outvotes a right line at 0.6. (So does a right word a wrong line. Which happens more often decides whether the promise does harm.) How far a word can be believed has to be measured, on the one voice that is in neither training nor test. Two ways:
 #
 # - *by telephone*: how often is that voice's department right in this noise?
-# - *by clearness*: how often is it right when the recogniser was so sure of its symbols? (A logistic curve on the mean log-probability of what it wrote, chapter 13, over all three telephones. It need not be told which one it is on.)
+# - *by clearness*: how often is it right when the recogniser was so sure of its symbols? (A logistic curve on the mean log-probability of what it wrote, as in chapter 14, over all three telephones. It need not be told which one it is on.)
 
 # %%
 practice = {name: hear(model, tuning if noise is None else in_noise(tuning, noise))
@@ -185,9 +185,9 @@ for way in ("by telephone", "by clearness"):
     glue(f"service_gain_{way[3:]}", f"{x.value:+.2f} ({x.low:+.2f} to {x.high:+.2f})", display=False)
 
 # %% [markdown]
-# By telephone the two together have {glue:text}`service_by_telephone_10_dB:.0%` at 10 dB, where they had {glue:text}`service_as_above_10_dB:.0%`, and {glue:text}`service_by_telephone_0_dB:.0%` at 0 dB, where they had {glue:text}`service_as_above_0_dB:.0%`; less the line alone that is {glue:text}`service_gain_telephone`. One voice set the number. Compare how often that voice was right with the row *words* above: another caller is another telephone, and a number set on a voice that is harder to hear throws away what the others say clearly.
+# By telephone the two together have {glue:text}`service_by_telephone_10_dB:.0%` at 10 dB, where they had {glue:text}`service_as_above_10_dB:.0%`, and {glue:text}`service_by_telephone_0_dB:.0%` at 0 dB, where they had {glue:text}`service_as_above_0_dB:.0%`; the difference from the line alone is {glue:text}`service_gain_telephone` there. One voice set the number. Compare how often that voice was right with the row *words* above: for the recogniser another caller is like another telephone, and a number set on a voice that is harder to hear throws away what the others say clearly.
 #
-# By clearness it is {glue:text}`service_by_clearness_10_dB:.0%` at 10 dB and {glue:text}`service_by_clearness_0_dB:.0%` at 0 dB, {glue:text}`service_gain_clearness` less the line alone, and {glue:text}`service_by_clearness_clean:.0%` on the clean telephone against {glue:text}`service_as_above_clean:.0%`. **Compare all three rows of a column before you call one of them a cure.** One number for a telephone must serve each of its calls alike; clearness can believe one call and doubt the next. But its curve, too, was drawn on one voice, and where that voice is unlike the test's, an unmeasured 0.9 may do as well. With one voice to set and four to test we can say that the choice matters, not which way is best for other callers. The shares by voice:
+# By clearness it is {glue:text}`service_by_clearness_10_dB:.0%` at 10 dB and {glue:text}`service_by_clearness_0_dB:.0%` at 0 dB (the difference from the line alone is {glue:text}`service_gain_clearness`), and {glue:text}`service_by_clearness_clean:.0%` on the clean telephone against {glue:text}`service_as_above_clean:.0%`. **Compare all three rows of a column before you call one of them a cure.** One number for a telephone must serve each of its calls alike; clearness can believe one call and doubt the next. But its curve, too, was drawn on one voice, and where that voice is unlike the test's, an unmeasured 0.9 may do as well. With one voice to set and four to test we can say that the choice matters, not which way is best for other callers. The shares by voice:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three groups of dots, one for each telephone: the share of right departments of each of four voices, by the line, by words, by both as first joined, and by both with clearness. What listens falls with noise, the line does not; voices differ."}}
 axes = plt.subplots(figsize=(6.4, 2.6))[1]
@@ -270,5 +270,5 @@ for word in (0.9, 0.55):
 #
 # ## Further reading
 #
-# - {cite:t}`lugosch2019`: spoken commands and their intents, with and without words in between, on people's voices.
+# - {cite:t}`lugosch2019`: spoken commands and their intents, straight from the sound, with and without training on words first, on people's voices.
 # - {cite:t}`guo2017`: why the 0.9 of a network is seldom 0.9.

@@ -7,6 +7,7 @@ range says.
 Shapes: n scenes, H and W of a picture, M directions of the range finder, D width.
 """
 
+import math
 from functools import cache
 from random import Random
 from typing import NamedTuple
@@ -24,6 +25,8 @@ from mmcourse.training import parameter_groups
 HIGH, WIDE, BEAMS = 24, 36, 24
 FAR = 60.0  # metres: what the range finder says where nothing stands
 BRAKE = 20.0  # metres
+BEHIND = 30.0  # metres of fog before the road and the sky
+HAZE = 0.7  # the grey of fog
 BESIDE = (-3.0, 3.0)  # metres to the side; the own lane is at 0
 FOCAL = 34.0  # pixels for a metre in a distance of a metre
 SOLID = ("man", "police officer", "cow", "motorcycle")
@@ -77,6 +80,8 @@ def make_road(rng, fog):
     shade = rng.uniform(0.55, 0.85)
     picture = np.full((HIGH, WIDE, 3), shade, np.float32)
     picture[int(HIGH / 2 + nod) :] *= 0.6  # the road
+    clear = math.exp(-fog * BEHIND)
+    picture = clear * picture + (1 - clear) * HAZE
     ranges = np.full(BEAMS, FAR)
     for noun, metres, lane in things:
         high = rng.uniform(1.2, 2.4)
@@ -86,8 +91,6 @@ def make_road(rng, fog):
         paste(picture, small_drawing(noun, size), round(row), round(column), fog * metres)
         left, right = np.array([column, column + size]) * BEAMS / WIDE
         ranges[max(0, round(left)) : max(0, round(right))] = metres
-    away = np.exp(-fog * 30)
-    picture = away * picture + (1 - away) * 0.7 if fog else picture
     noise = np.random.default_rng(rng.getrandbits(32))
     picture = (picture + 0.03 * noise.normal(size=picture.shape)).clip(0, 1)
     ranges = ranges + 0.4 * noise.normal(size=BEAMS)
@@ -104,8 +107,8 @@ def paste(picture, drawn, row, column, haze):
     if top >= bottom or left >= right:
         return
     part = drawn[top - row : bottom - row, left - column : right - column]
-    clear = np.exp(-haze)
-    colour = clear * part[..., :3] + (1 - clear) * 0.7
+    clear = math.exp(-haze)
+    colour = clear * part[..., :3] + (1 - clear) * HAZE
     cover = part[..., 3:]
     picture[top:bottom, left:right] = cover * colour + (1 - cover) * picture[top:bottom, left:right]
 

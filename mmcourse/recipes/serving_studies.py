@@ -602,36 +602,41 @@ def other_type(good, rng):
 # Replicas ---------------------------------------------------------------------------------------
 
 
-def study_ray(folder, clients=24):
-    """One process, then two replicas; of these one is killed while it is asked."""
+def study_ray(folder, clients=24, rounds=5):
+    """One replica, then two; of these one is killed at last, while it is asked."""
     sent = pictures()
     found = {"settings": {"clients": clients}, "rows": []}
     for replicas in ("1", "2"):
         with serving(folder, "--strategy", "greedy", "--replicas", replicas) as server:
             asyncio.run(closed_load(server.port, sent, clients, 200))  # warm
-            if replicas == "2":
-                found["killed"] = asyncio.run(kill_under_load(server, sent, clients))
-            rounds = [asyncio.run(closed_load(server.port, sent, clients, 100)) for _ in range(3)]
+            asked = [
+                asyncio.run(closed_load(server.port, sent, clients, 200)) for _ in range(rounds)
+            ]
             row = {"replicas": int(replicas)}
-            row["rounds"] = [summary(each)["throughput"] for each in rounds]
-            row |= summary([answer for each in rounds for answer in each])
+            row["rounds"] = [summary(each)["throughput"] for each in asked]
+            row |= summary([answer for each in asked for answer in each])
             found["rows"].append(row | {"throughput": float(np.median(row["rounds"]))})
             print(row, flush=True)
+            if replicas == "2":
+                found["killed"] = asyncio.run(kill_under_load(server, sent, clients))
             found["stop"] = server.stop()
     return found
 
 
 async def kill_under_load(server, sent, clients, count=500):
-    """Kill a replica while clients ask: what they got, second by second."""
+    """Kill a replica while clients ask: what they got, by seconds, and when it was replaced."""
     before = replicas_of(server.process.pid)
     asking = asyncio.create_task(closed_load(server.port, sent, clients, count))
     await asyncio.sleep(3)
     killed = time.perf_counter()
     os.kill(before[0], signal.SIGKILL)
+    back = asyncio.create_task(seconds_until(server.process.pid, len(before)))
     answers = await asking
     waited = [one.seconds for one in answers if one.sent < killed < one.sent + one.seconds]
     seconds = [int(one.sent + one.seconds - killed + 100) - 100 for one in answers]
+    replaced = await back
     return {
+        "replaced after": replaced,
         "replicas before": len(before),
         "replicas after": len(replicas_of(server.process.pid)),
         "same": len({*before} & {*replicas_of(server.process.pid)}),
@@ -640,6 +645,16 @@ async def kill_under_load(server, sent, clients, count=500):
         "longest": round(max(one.seconds for one in answers), 3),
         "a second": {str(second): seconds.count(second) for second in sorted(set(seconds))},
     } | summary(answers)
+
+
+async def seconds_until(process, count, most=120):
+    """How long it takes until so many replicas are below a process; None where ``most`` is over."""
+    start = time.perf_counter()
+    while time.perf_counter() < start + most:
+        if len(replicas_of(process)) >= count:
+            return round(time.perf_counter() - start, 1)
+        await asyncio.sleep(0.2)
+    return None
 
 
 def replicas_of(process):

@@ -8,6 +8,8 @@ and starts another where one dies. It needs the extra ``ray``.
 import asyncio
 import logging
 import os
+import signal
+import threading
 
 from mmcourse.serving.batching import Full, Stopped
 from mmcourse.serving.server import LocalWriter
@@ -48,6 +50,18 @@ def deployment(load, strategy, replicas, limits):
     return serve.deployment(Replica, name="replica", **options).bind(load, strategy, limits)
 
 
+def take_signals_back():
+    """Let this program's own handlers answer SIGINT and SIGTERM again.
+
+    Ray puts another before them when it starts, which prints where the program is and ends it:
+    nothing that was accepted would be answered. Only the main thread may set handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.getsignal(number))
+
+
 class RayWriter:
     """Captions by replicas; what the application needs, as
     :class:`~mmcourse.serving.server.LocalWriter`.
@@ -68,6 +82,7 @@ class RayWriter:
     async def start(self):
         """Start Ray and the replicas, and wait until they have loaded."""
         await asyncio.to_thread(self.start_replicas)
+        take_signals_back()
 
     def start_replicas(self):
         import ray

@@ -49,11 +49,14 @@ class ClipReader(SavedModel):
     def forward(self, clips, mask=None, *, return_weights=False):
         """Read ``clips`` (B, F, 3, H, W): :class:`Scores`. ``mask`` (B, T): True for real steps.
 
-        It hides steps from the encoder and the queries. The stem's mean of all frames still has
-        them in it, so a clip with padding is not read quite as the clip without.
+        What is in the other steps does not matter: neither the stem's mean of the frames, nor the
+        encoder, nor the queries have them.
         """
         check_frames(clips, self.frames)
-        x = self.tubelets(self.stem(clips))  # (B, T, N, D)
+        frames = None
+        if mask is not None:
+            frames = mask.repeat_interleave(self.tubelets.tube[0], 1)  # (B, F)
+        x = self.tubelets(self.stem(clips, frames))  # (B, T, N, D)
         x = self.encoder(x, mask)
         steps, cells = x.shape[1:3]
         x = x.flatten(1, 2)
@@ -76,7 +79,12 @@ class ClipReader(SavedModel):
 
     @torch.no_grad()
     def read(self, clips, batch=100):
-        """:class:`Scores` of uint8 clips (B, F, H, W, 3), a batch at a time."""
+        """:class:`Scores` of uint8 clips (B, F, H, W, 3), a batch at a time.
+
+        ValueError for no clip at all.
+        """
+        if len(clips) == 0:
+            raise ValueError("there is no clip to read: pass one or more, as (B, F, H, W, 3)")
         parts = []
         for start in range(0, len(clips), batch):
             pixels = to_clips(clips[start : start + batch])

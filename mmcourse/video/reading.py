@@ -1,5 +1,6 @@
 """From a file, an animated GIF, to the frames that a model takes."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ def read_clip(path, frames=FRAMES, size=FRAME, most=MOST):
 
     Transparency becomes white, and the middle square of each picture is scaled. Raises
     FileNotFoundError where there is no file, and ValueError for one that is empty, broken, no
-    picture, of a single frame, or of more than ``most`` frames: what is meant is a short clip.
+    picture, of a single frame, of more than ``most`` frames, or of more pixels than Pillow takes
+    for harmless (89 million): what is meant is a short clip.
     """
     path = Path(path)
     if not path.is_file():
@@ -35,7 +37,10 @@ def read_pictures(path, size, most):
     """Every frame of a file, arrays (size, size, 3) in a list; errors as in :func:`read_clip`."""
     pictures = []
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(path)
+        with image:
             count = getattr(image, "n_frames", 1)
             if count > most:
                 raise TooLong(
@@ -48,6 +53,10 @@ def read_pictures(path, size, most):
                 pictures.append(square(frame, size))
     except TooLong:
         raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{path} has too many pixels, maybe a trap: make it smaller first ({error})"
+        ) from error
     except (UnidentifiedImageError, OSError, EOFError, SyntaxError, ValueError) as error:
         raise ValueError(
             f"{path} cannot be read as a picture ({str(error).splitlines()[0]:.80}): it is cut "

@@ -89,9 +89,15 @@ class FrameStem(nn.Module):
             nn.GELU(),
         )
 
-    def forward(self, clips):
+    def forward(self, clips, mask=None):
+        """``mask`` (B, F): True for the frames of which the mean is taken, None for all."""
         batch = len(clips)
-        moved = clips - clips.mean(1, keepdim=True)  # the same whatever the order of the frames
+        if mask is None:
+            mean = clips.mean(1, keepdim=True)
+        else:
+            share = mask / mask.sum(1, keepdim=True).clamp(min=1)  # (B, F)
+            mean = (clips * share[:, :, None, None, None]).sum(1, keepdim=True)
+        moved = clips - mean  # (B, F, 3, H, W), the same whatever the order of the frames
         seen = torch.cat([clips, moved], 2)  # (B, F, 6, H, W)
         grid = self.layers(seen.flatten(0, 1))  # (B F, C, H / 4, W / 4)
         return grid.unflatten(0, (batch, -1))

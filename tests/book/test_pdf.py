@@ -35,7 +35,7 @@ def test_layout():
     text = soup.body.get_text(" ", strip=True)
     assert "menu" not in text and "#" not in text
     assert [script["src"] for script in soup.find_all("script")] == ["mathjax.js"]
-    assert "Contents Part First 000 Answers 000 Second 000" in text, "the list"
+    assert "Contents Part First 0000 Answers 0000 Second 0000" in text, "the list"
     assert "1. Why? So Answers It is 4. Question 1. No. Second" in text, (
         "answers are after the chapter"
     )

@@ -96,7 +96,7 @@ def add_front(soup, title, owner, parts):
                 else heading.get("id") or heading.parent["id"]
             )
             line = html(
-                f'<a class="in-{heading.name}" href="#{place}"><span></span><i>000</i></a>'
+                f'<a class="in-{heading.name}" href="#{place}"><span></span><i>0000</i></a>'
             ).a
             line.span.append(html(heading.decode_contents()))
             front.nav.append(line)

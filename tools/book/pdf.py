@@ -4,7 +4,7 @@ prints it.
     python -m tools.book.pdf    writes _build/pdf/mmcourse.pdf
 
 It is printed twice: only a print tells on which page a heading lies, and the list of contents is to
-say it.
+say it. Should the numbers move what they count, it is printed again.
 """
 
 import os
@@ -20,6 +20,7 @@ from pypdf import PdfReader
 from tools.book.paper import add_front, lay_out
 
 ROOT = Path(__file__).resolve().parents[2]
+PRINTS = 4  # at most, until the page numbers are right
 BROWSERS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"
 
 
@@ -44,7 +45,7 @@ NUMBER = """pages => {
 
 def print_book(program, page, pdf):
     """Print a page on paper once its mathematics is set; then again, with page numbers in the list
-    of contents.
+    of contents, until they are those of the print.
     """
     with (
         sync_playwright() as play,
@@ -60,7 +61,8 @@ def print_book(program, page, pdf):
             raise SystemExit(
                 "The book is not printed, because these are not ready:\n" + "\n".join(unready[:20])
             )
-        for _ in range(2):
+        numbers = {}
+        for _ in range(PRINTS):
             tab.pdf(
                 path=pdf,
                 prefer_css_page_size=True,
@@ -68,7 +70,15 @@ def print_book(program, page, pdf):
                 outline=True,
                 tagged=True,
             )
-            tab.evaluate(NUMBER, headings(PdfReader(pdf)))
+            found = headings(PdfReader(pdf))
+            if found == numbers:
+                return
+            numbers = found
+            tab.evaluate(NUMBER, numbers)
+    raise SystemExit(
+        f"The page numbers in the list of contents still change after {PRINTS} prints: make room "
+        "for them in book/static/paper.css (nav a i)."
+    )
 
 
 def headings(reader):

@@ -48,7 +48,7 @@ def test_a_manifest_fits_the_schema_strictly(number):
 
 def test_the_schema_notices_a_mistake():
     wrong = of_kind("Deployment")
-    wrong["spec"]["replica"] = wrong["spec"].pop("replicas")
+    wrong["spec"]["replica"] = 2
     with pytest.raises(Exception, match="replica"):
         kubernetes_validate.validate(wrong, VERSION, strict=True)
 
@@ -61,7 +61,8 @@ def test_the_manifests_fit_one_another_and_the_server():
     assert of_kind("PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == labels
     scaled = of_kind("HorizontalPodAutoscaler")["spec"]
     assert scaled["scaleTargetRef"]["name"] == of_kind("Deployment")["metadata"]["name"]
-    assert scaled["minReplicas"] == deployment["replicas"] <= scaled["maxReplicas"]
+    assert 2 == scaled["minReplicas"] <= scaled["maxReplicas"]
+    assert "replicas" not in deployment  # or each apply would undo what the autoscaler did
     pod = deployment["template"]["spec"]
     (container,) = pod["containers"]
     pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]

@@ -187,6 +187,11 @@ def test_signals_are_taken_back_when_ray_has_started(ray, monkeypatch):
     assert order == ["replicas", "signals"]
 
 
+def test_replicas_do_not_load_the_model_again_and_say_so(ray):
+    with pytest.raises(RuntimeError, match="stop the server and start it anew"):
+        RayWriter(len, 64, "beam", 3, Limits()).reload()
+
+
 def test_ray_is_asked_for_what_was_set(ray):
     limits = Limits(batch=8, wait=0.02)
     writer = RayWriter(len, 64, "beam", 3, limits)

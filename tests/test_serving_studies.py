@@ -38,7 +38,7 @@ def test_batches_serve_more_with_the_same_work():
             for arm in studies.ARMS
         }
         assert work[8, "batches"] > 1.5 * work[8, "one at a time"]
-        assert work[64, "batches"] > work[8, "batches"] > work[1, "batches"]
+        assert min(work[64, "batches"], work[8, "batches"]) > 2 * work[1, "batches"]
         assert rows[strategy, 64, "one at a time"]["batch"] == 1
 
 
@@ -60,8 +60,7 @@ def test_the_queue_study_has_both_arms():
 def test_under_overload_everybody_is_answered_and_memory_stays():
     found = studies.read("overload")
     assert found["requests"] == studies.OVERLOAD == sum(found["statuses"].values())
-    assert set(found["statuses"]) <= {"0", "200", "503"}
-    assert found["statuses"].get("0", 0) <= 0.01 * studies.OVERLOAD  # the goal was none
+    assert set(found["statuses"]) == {"200", "503"}
     assert found["rate"] == pytest.approx(2 * found["capacity"])
     memory = [megabytes for _, megabytes in found["memory"]]
     assert max(memory) < found["memory before"] + 100
@@ -224,6 +223,21 @@ def test_loads_send_as_many_as_they_are_told():
     assert sorted(body for _, body in asked) == [b"a"] * 12 + [b"bb"] * 12
     for number, one in enumerate(opened):
         assert one.sent > begin + 0.01 * number - 0.001  # never before its time
+
+
+def test_in_an_open_load_a_request_is_late_from_when_it_was_due():
+    async def main():
+        server, port, _ = await plain_server([GOOD] * 2)
+        asking = asyncio.create_task(open_load(port, [b"a"], [0.0, 0.05]))
+        await asyncio.sleep(0.01)
+        time.sleep(0.3)  # this program has other work
+        found = await asking
+        server.close()
+        return found
+
+    first, second = asyncio.run(main())
+    assert second.sent - first.sent == pytest.approx(0.05, abs=1e-6)
+    assert 0.25 < second.seconds < 0.4 + first.seconds
 
 
 def test_statistics_of_the_study_are_those_of_the_monitor():

@@ -136,7 +136,7 @@ def test_rewards_are_shares_of_facts():
     scene = SCENES[0]
     score = fact_score(scene.captions[0], scene)
     assert score.precision == score.recall == 1
-    for kind in ("f1", "precision", "recall"):
+    for kind in ("f1", "f0.5", "precision", "recall"):
         assert fact_reward(scene.captions[0], scene, kind) == 1
         assert fact_reward("of of", scene, kind) == 0
     many = next(scene for scene in SCENES if len(scene.facts) > 4)
@@ -146,7 +146,9 @@ def test_rewards_are_shares_of_facts():
     assert fact_reward(noun, many, "recall") == short.recall == 1 / len(many.facts)
     f1 = 2 * short.recall / (1 + short.recall)
     assert math.isclose(fact_reward(noun, many), f1)
-    with pytest.raises(ValueError, match=r"unknown reward 'bleu'.*f1, precision, recall"):
+    share = 1.25 / (1 + 0.25 / short.recall)  # 1 / F = (1 / P + 0.25 / R) / 1.25
+    assert math.isclose(fact_reward(noun, many, "f0.5"), share) and share > f1
+    with pytest.raises(ValueError, match=r"unknown reward 'bleu'.*f1, f0.5, precision, recall"):
         fact_reward("a dog", many, "bleu")
 
 

@@ -11,6 +11,7 @@ from mmcourse.recipes import stored
 from mmcourse.recipes import vlm as recipe
 from mmcourse.recipes import vlm_bridge_studies as bridges
 from mmcourse.recipes import vlm_studies as studies
+from mmcourse.recipes import vlm_whole_studies as whole
 from mmcourse.vlm import (
     PICTURE,
     VLM,
@@ -127,7 +128,9 @@ def written(captioner, scenes, shift):
 
 def test_rewards_and_baselines_belong_to_their_scenes(seen, monkeypatch):
     captioner = hub.load("scenes")
-    batch = studies.Batch(captioner, seen, [4, 1, 7], None)
+    chosen = [4, 1, 7]
+    scenes = [seen.scenes[row] for row in chosen]
+    batch = studies.Batch(captioner, seen.cells[chosen].float(), scenes, None)
     drawn = written(captioner, batch.scenes, 1)
     greedy = written(captioner, batch.scenes, 2)[1::2]
     given = {"sample": drawn, "greedy": greedy}
@@ -151,6 +154,51 @@ def test_rewards_and_baselines_belong_to_their_scenes(seen, monkeypatch):
         old = [sentence_log_probs(before, memory, [one]) for one in pair]
         by_hand = by_hand + dpo_loss(*new, *old, beta=studies.BETA) / 3
     assert torch.allclose(batch.by_pairs(before), by_hand, atol=1e-4)
+
+
+def test_the_baseline_of_a_sentence_is_the_mean_of_the_others(seen, monkeypatch):
+    captioner = hub.load("scenes")
+    chosen = [3, 0]
+    scenes = [seen.scenes[row] for row in chosen]
+    batch = studies.Batch(captioner, seen.cells[chosen].float(), scenes, None)
+    texts = [text for scene in scenes for text in (*scene.captions[:1], "a car", "a red dog")]
+    drawn = [[captioner.ids[word] for word in text.split()] for text in texts]
+    monkeypatch.setattr(studies, "write", lambda model, memory, name: drawn)
+    by_hand = 0
+    for place, (text, ids) in enumerate(zip(texts, drawn, strict=True)):
+        row = place // 3
+        others = [one for one in range(3 * row, 3 * row + 3) if one != place]
+        baseline = sum(fact_reward(texts[one], scenes[row], "f0.5") for one in others) / 2
+        log_prob = sentence_log_probs(captioner, batch.memory[row : row + 1], [ids])[0]
+        by_hand = by_hand - (fact_reward(text, scenes[row], "f0.5") - baseline) * log_prob / 6
+    assert torch.allclose(batch.by_others("f0.5", 3), by_hand, atol=1e-4)
+
+
+@pytest.mark.parametrize("arm", whole.ARMS)
+def test_an_arm_that_trains_the_whole_captioner(arm, monkeypatch):
+    monkeypatch.setattr(whole, "BATCH", 6)
+    before = hub.load("scenes").state_dict()
+    model = whole.tune(arm, 0, 2)
+    same = [name for name, one in model.state_dict().items() if torch.equal(one, before[name])]
+    learns = {name for name, _ in model.named_parameters()}
+    assert learns and not learns & set(same)
+    again = whole.tune(arm, 0, 2)
+    assert all(map(torch.equal, model.state_dict().values(), again.state_dict().values()))
+    other = whole.tune(arm, 1, 2)  # other scenes
+    assert not torch.equal(model.output.bias, other.output.bias)
+
+
+def test_the_study_of_the_whole_captioner_keeps_the_rows_that_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "FOLDER", tmp_path)
+    for name, value in {"STEPS": 1, "BATCH": 2, "JUDGED": {"val": 3, "style": 2}}.items():
+        monkeypatch.setattr(whole, name, value)
+    whole.main([1], ["f0.5"])
+    found = whole.read()
+    assert [(row["arm"], row["seed"]) for row in found["rows"]] == [("f0.5", 1)]
+    whole.main([1])
+    assert whole.read()["rows"][0] == found["rows"][0]
+    assert [row["arm"] for row in whole.read()["rows"]] == ["f0.5", "words"]
+    assert studies.unpacked(found["rows"][0]["splits"]["style"]).shape == (2, 7)
 
 
 def test_a_mistyped_arm_is_refused():
@@ -262,7 +310,7 @@ def test_what_is_stored_is_whole():
 def test_a_study_of_preferences_keeps_the_rows_that_it_has(tmp_path, monkeypatch):
     monkeypatch.setattr(stored, "FOLDER", tmp_path)
     for name, value in {
-        "SCENES": 12, "STEPS": 1, "LONG": 2, "BATCH": 2, "TUNING": 2, "SEEDS": (0,),
+        "SCENES": 12, "STEPS": 1, "BATCH": 2, "TUNING": 2, "SEEDS": (0,),
         "JUDGED": {"val": 3, "style": 2},
     }.items():  # fmt: skip
         monkeypatch.setattr(studies, name, value)
@@ -272,5 +320,5 @@ def test_a_study_of_preferences_keeps_the_rows_that_it_has(tmp_path, monkeypatch
     assert [row["arm"] for row in found["rows"]] == ["before", "words"]
     assert studies.unpacked(found["rows"][1]["splits"]["val"]).shape == (3, 7)
     assert found["rates"]["words"]["chosen"] in studies.RATES
-    studies.main(["words", "long words"])
+    studies.main(["words", "precision"])
     assert studies.read()["rows"][:2] == found["rows"] and len(studies.read()["rows"]) == 3

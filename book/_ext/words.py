@@ -56,18 +56,19 @@ class Together(SphinxPostTransform):
     def run(self, **options):
         for formula in list(self.document.findall(nodes.math)):
             parts = [formula.deepcopy()]
+            # By places: a Text equals any other of the same letters, and replace takes the first.
+            paragraph = formula.parent
+            place = paragraph.index(formula)
             closes = match_beside(formula, +1, CLOSES.match)
             if closes:
-                after = closes.string
-                formula.parent.replace(after, nodes.Text(after[closes.end() :]))
+                paragraph[place + 1] = nodes.Text(closes.string[closes.end() :])
                 parts.append(nodes.Text(closes[0]))
             opens = match_beside(formula, -1, OPENS.search)
             if opens:
-                before = opens.string
-                formula.parent.replace(before, nodes.Text(before[: opens.start()]))
+                paragraph[place - 1] = nodes.Text(opens.string[: opens.start()])
                 parts.insert(0, nodes.Text(opens[0]))
             if opens or closes:
-                formula.parent.replace(formula, nodes.inline("", "", *parts, classes=["together"]))
+                paragraph[place] = nodes.inline("", "", *parts, classes=["together"])
 
 
 def match_beside(formula, step, match):

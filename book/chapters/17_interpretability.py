@@ -149,7 +149,7 @@ show_source(integrated_gradients)
 show_source(word_score)
 
 # %% [markdown]
-# Is it complete on the captioner? The integral is a sum of steps, so there is a gap. For this noun and eight steps it is larger than what there is to explain; more steps close it. The maps of this chapter take 32, so they are complete to a few parts in a hundred, not exactly.
+# Is it complete on the captioner? The integral is a sum of steps, so there is a gap. For this noun and eight steps it is larger than what there is to explain; more steps close it. The maps of this chapter take 32. For this noun that leaves a few parts in a hundred; for many other nouns the gap is far larger, so do not take the sum of such a map for what there is to explain.
 
 # %%
 change = (score(pixels) - score(torch.zeros_like(pixels))).item()
@@ -275,7 +275,7 @@ axes.set(yticks=range(len(table)), yticklabels=list(table), xlim=(0, 1), xlabel=
 axes.invert_yaxis();
 
 # %% [markdown]
-# Attention points best, at {glue:text}`interp_attention_hit:.0%`, and rollout cannot be told from it; with one layer in the encoder it has little to add. Of what goes back to the pixels, integrated gradients and the gradient follow, and their intervals overlap; Grad-CAM is last. The baselines matter: the middle of the picture hits {glue:text}`interp_centre_hit:.0%`, and a map that never asks the network {glue:text}`interp_cheat:.0%` (we build it in {ref}`ex-interpretability-cheat`), about as often as occlusion. What such a map can't do is in the last column: of {glue:text}`interp_beside` nouns the first six never point at the thing *beside* the one that is named, so their hits are about this noun. (Where none of $n$ is hit, redrawing finds no spread; by the rule of three, the rate may still be $3/n$.) Grad-CAM does so in {glue:text}`interp_Grad_CAM_beside:.0%` of these nouns, more often than at the noun's own box ({glue:text}`interp_Grad_CAM_own:.0%`).
+# Attention points best, at {glue:text}`interp_attention_hit:.0%`, and rollout cannot be told from it; with one layer in the encoder it has little to add. Of what goes back to the pixels, integrated gradients and the gradient follow, and their intervals overlap; Grad-CAM is last. The baselines matter: the middle of the picture hits {glue:text}`interp_centre_hit:.0%`, and a map that never asks the network {glue:text}`interp_cheat:.0%` of all nouns of the first 50 scenes (we build it in {ref}`ex-interpretability-cheat`), about as often as occlusion. What such a map can't do is in the last column: of {glue:text}`interp_beside` nouns (the second that a caption names, asked at the boxes of the first) the first six never point at the thing *beside* the one that is named, so their hits are about this noun. (Where none of $n$ is hit, redrawing finds no spread; by the rule of three, the rate may still be $3/n$.) Grad-CAM does so in {glue:text}`interp_Grad_CAM_beside:.0%` of these nouns, more often than at the noun's own box ({glue:text}`interp_Grad_CAM_own:.0%`).
 #
 # Now look across the columns. **The measures do not rank the methods alike.** Gradient times input points at the thing in {glue:text}`interp_gradient_x_input_hit:.0%`, and its insertion of {glue:text}`interp_gradient_x_input_insertion:.2f` is below that of a random map, {glue:text}`interp_random_insertion:.2f`. Occlusion is the other way round: {glue:text}`interp_occlusion_hit:.0%` in pointing, and an insertion of {glue:text}`interp_occlusion_insertion:.2f`, as large as any. Deletion and insertion show the network pictures full of grey squares, which it was never trained on, so they measure the maps and the strangeness of such pictures together; which of the two is behind a row, this table does not say. And a method may point at the thing for a reason that has nothing to do with the network: things have edges, and backgrounds have few. That calls for a control.
 #
@@ -313,7 +313,7 @@ for name in sane["methods"]:
     print(f"{name:22}{spell(pointed[name, len(steps) - 1])}")
 
 # %% [markdown]
-# Read the first column: **attention and rollout do not notice at all that the output layer was redrawn**, since they are computed before it. The network no longer says the word, and they go on explaining it. That is no fault of the code; it says what attention is about: where the network looks, not why this word was said. The gradient hardly notices either ({glue:text}`interp_rank_gradient_1:.2f`), and with everything random its map still has {glue:text}`interp_rank_gradient_4:.2f` of its order. Its pointing accuracy then is {glue:text}`interp_pointed_gradient_4:.0%`, with an interval above the {glue:text}`interp_sane_chance:.0%` of a random cell. So a part of what looked like an explanation needs no training. (Our guess is edges: where a picture changes, pixels matter to any network.) The other four seem to notice at once. ({glue:text}`interp_sane_nouns` nouns in {glue:text}`interp_sane_scenes` scenes, three draws; intervals from so few scenes are too narrow rather than too wide.)
+# Read the first column: **attention and rollout do not notice at all that the output layer was redrawn**, since they are computed before it. The network no longer says the word, and they go on explaining it. That is no fault of the code; it says what attention is about: where the network looks, not why this word was said. The gradient hardly notices either ({glue:text}`interp_rank_gradient_1:.2f`), and with all four parts redrawn the rank correlation is still {glue:text}`interp_rank_gradient_4:.2f`. Its pointing accuracy then is {glue:text}`interp_pointed_gradient_4:.0%`, with an interval above the {glue:text}`interp_sane_chance:.0%` of a random cell. So a part of what looked like an explanation needs no training. (Our guess is edges: where a picture changes, pixels matter to any network.) The other four seem to notice at once. ({glue:text}`interp_sane_nouns` nouns in {glue:text}`interp_sane_scenes` scenes, three draws; intervals from so few scenes are too narrow rather than too wide. The tables of positions and of word vectors keep what they learned.)
 #
 # Is it a difference of methods? Ours differ in one thing besides: the gradient's map takes absolute values, the others keep the sign. So we take gradient times input again, redraw the output layer, and take its absolute value before we sum over a cell.
 
@@ -392,7 +392,7 @@ print("selectivity", spell(share((gained[0] - gained[1], cells_of)), "+.0%"))
 # %% [markdown]
 # Take the accuracy alone, and the memory knows the category of {glue:text}`interp_probe_trained_memory_task:.0%` of the cells. The control says what part of that is the probe's: *random* categories are read off the same memory in {glue:text}`interp_probe_trained_memory_control:.0%`, about twice as often as by always saying the most frequent one. Late layers know which noun it is, and whoever knows the noun can be taught anything about it. From stage 3 to the memory the accuracy grows and the selectivity falls, both with intervals that leave zero: what the later layers add helps with any labels. The last column says it more plainly: of nouns that the probe never saw it gets {glue:text}`interp_probe_trained_memory_new:.0%`, against {glue:text}`interp_majority_new:.0%` for the most frequent category. So a linear map can tell categories apart even of new nouns, though no label of a category was ever given; {glue:text}`interp_probe_trained_memory_task:.0%` overstates how well. (The intervals redraw scenes, not nouns: with another half of the nouns, the last column would move further than they say.)
 #
-# An untrained encoder, one draw, is the second baseline. It gives {glue:text}`interp_probe_untrained_memory_task:.0%` in the memory, no more than the majority of {glue:text}`interp_majority:.0%`, so what the trained one has was learned. (A probe with more examples or another penalty would have other numbers in all columns; these are one setting.)
+# An untrained encoder, one draw (its table of positions stays as it was), is the second baseline. It gives {glue:text}`interp_probe_untrained_memory_task:.0%` in the memory, no more than the majority of {glue:text}`interp_majority:.0%`, so what the trained one has was learned. (A probe with more examples or another penalty would have other numbers in all columns; these are one setting.)
 #
 # ## What if the thing were another?
 #
@@ -469,9 +469,9 @@ for number in range(3):
     glue(f"interp_lens_{number}", float(tops[:, number].mean()), display=False)
 
 # %% [markdown]
-# **What the noun depends on stays in its cells**, up to the memory: the cells of the box go {glue:text}`interp_way_memory_box:.2f` of the way, as many others {glue:text}`interp_way_memory_elsewhere:.2f`. So for the first noun of a pair like these, a cell of the memory may be read as what lies there, which chapter 14 had to leave open. Counts, sizes and relations we did not swap. (Pixels are a check of the method: the box *is* all that differs, so there the way must be 1.)
+# **What the noun depends on stays in its cells**, up to the memory: the cells of the box go {glue:text}`interp_way_memory_box:.2f` of the way, as many others {glue:text}`interp_way_memory_elsewhere:.2f`. So for the first noun of a pair like these, a cell of the memory may be read as what lies there, which chapter 14 had to leave open. Counts, sizes and relations we did not swap. (Pixels are a check of the method: the box *is* all that differs, so there the way must be 1, and 0 elsewhere. Only in the memory, whose cells have looked at one another, could the cells elsewhere have carried much.)
 #
-# In the decoder it is late. Replacing the state of the last word after layer 1 goes only {glue:text}`interp_way_decoder_1_everywhere:.2f` of the way. What is left has two ways to go: layer 2 looks at the first picture again, and it reads the earlier words, whose states we left alone. Our patch does not part the two. The **logit lens** [(nostalgebraist, 2020)](https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens) asks in another way: send the state after each layer through the last norm and the output layer, as if it were the last. After layer 1 the word of the caption leads in {glue:text}`interp_lens_1:.0%` of the cases. (After layer 2 it always leads: that is how a greedy caption is written, and no finding.) The lens alone would be weak evidence, as the state of an early layer need not speak the language of the last norm; {cite:t}`belrose2023` train a translation for each layer. But it agrees with the patch: after layer 1, the state that will say the noun holds little of it.
+# In the decoder it is late. Replacing the state of the last word after layer 1 goes only {glue:text}`interp_way_decoder_1_everywhere:.2f` of the way. What is left has two ways to go: layer 2 looks at the first picture again, and it reads the earlier words, whose states we left alone. Our patch does not part the two. The **logit lens** [(nostalgebraist, 2020)](https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens) asks in another way: send the state after each layer through the last norm and the output layer, as if it were the last. After layer 1 the word of the caption leads in {glue:text}`interp_lens_1:.0%` of the cases. (After layer 2 it always leads: that is how a greedy caption is written, and no finding.) The lens alone would be weak evidence, as the state of an early layer need not speak the language of the last norm; {cite:t}`belrose2023` train a translation for each layer. But it agrees with the patch: after layer 1, the state that will say the noun decides little of it.
 #
 # The patch also adds what attention could not. Attention points at the box, and the numbers in that box carry the noun. The second is what a map alone never shows. [Chapter 20](20_vqa.py) does the same from outside for answers to questions: it erases the thing, and as much elsewhere.
 #
@@ -582,6 +582,7 @@ everyone = {tone: np.mean([right[noun, tone] for noun in PEOPLE], 0) for tone in
 lost = {tone: bootstrap(lambda a, b: a.mean() - b.mean(), everyone[tone], everyone["as drawn"], draws=500)
         for tone in audit["tones"]}
 glue("interp_contexts", len(audit["rows"]), display=False)
+assert [round(100 * everyone[tone].mean()) for tone in ("as drawn", "dark", "blue")] == [97, 55, 46]  # quiz 4
 for tone in audit["tones"]:
     glue(f"interp_tone_{tone}".replace(" ", "_"), float(everyone[tone].mean()), display=False)
     ends = [100 * each for each in (lost[tone].value, lost[tone].low, lost[tone].high)]
@@ -604,10 +605,12 @@ for tone in ("as drawn", "light", "dark"):
     said = Counter(row["said"][noun][number] for row in audit["rows"] for noun in PEOPLE)
     del said[""]
     print(f"{tone:9} {', '.join(f'{noun} {count}' for noun, count in said.most_common(5))}")
+    if tone == "dark":  # the text names some of them
+        assert {"chestnut", "cookie", "door", "doughnut"} <= {noun for noun, _ in said.most_common(5)}
 print(f"of {len(audit['rows']) * len(PEOPLE)} captions for each tone")
 
 # %% [markdown]
-# People with dark skin are called a chestnut, a cookie, a doughnut or a lion; for people with light skin, Santa Claus is the most frequent false name. No one intended that. Our guess at the cause: the network has seen many brown things, and hardly ever a brown person. Whoever is called a thing by a machine need not care why.
+# People with dark skin are called a chestnut, a cookie, a door or a doughnut; for people with light skin, Santa Claus is the most frequent false name. No one intended that. Our guess at the cause: the network has seen many brown things, and hardly ever a brown person. Whoever is called a thing by a machine need not care why.
 #
 # Do gender and age matter too? The same contexts answer, person against person:
 
@@ -682,11 +685,11 @@ for steps in (10, 20, 40):
 
 # %% tags=["remove-cell"]
 glue("interp_lm_size", f"{sum(p.numel() for p in language_model.parameters()):,}", display=False)
-for (times, steps), pairs in exposures.items():
-    glue(f"interp_bits_{times}_{steps}", float(np.mean([pair[0] for pair in pairs])), display=False)
+for (times, steps), measured in exposures.items():
+    glue(f"interp_bits_{times}_{steps}", float(np.mean([pair[0] for pair in measured])), display=False)
 
 # %% [markdown]
-# (Mean, lowest and highest of three seeds, each with another code; at most 9.97 bits. The loss is that of the models with one planted code.) **Planted once, and read four times, a code of three digits has {glue:text}`interp_bits_1_40:.1f` bits.** The loss of the same models on other captions is still falling then, so this is not overfitting in the sense of chapter 12: early stopping would not have helped. {cite:t}`carlini2019` found that too: memorisation begins early and is no matter of overfitting. (That the sentence with the code is unlike all others surely makes it easier; we did not plant another.)
+# (Mean, lowest and highest of three seeds, each with another code; at most 9.97 bits. The loss is that of the models with one planted code.) **Planted once, and read four times, a code of three digits has {glue:text}`interp_bits_1_40:.1f` bits.** The loss of the same models on other captions is still falling then, so this is not overfitting in the sense of chapter 12: early stopping would not have helped. {cite:t}`carlini2019` found that too: memorisation begins early and is no matter of overfitting. (That the sentence with the code is unlike all others surely makes it easier: no other text has a digit, so to have met three of them already rules out most codes. We did not plant another.)
 #
 # The second question is weaker and more common: **was this text in the training at all?** That is **membership inference** {cite:p}`shokri2017`. The plainest attack guesses from the loss: what was learned by heart has a low one. We train on 200 captions and ask about them and 200 others. For each threshold on the score an attack finds some share of the members and accuses some share of the others; the **ROC curve** draws one against the other, and its area is the probability that a member scores above one of the others: one half is guessing. An attack that is right on average is of little use or harm; what hurts is to be *sure* about some. So {cite:t}`carlini2022` ask for the share of members that are found while at most, say, 1 % of the others are accused. A **reference model**, trained on other captions, says how hard a caption is for anybody; its score is subtracted.
 
@@ -804,7 +807,7 @@ for x in (torch.tensor([[1.0, 3.0]]), torch.tensor([[3.0, 3.0]])):
 target = cells_in(boxes_of(scene, first), 8, 64)
 for layer, head in product(range(2), range(4)):
     cells = attention(model, pixels, words, place, layer, head)[0]
-    print(f"layer {layer}, head {head}: {cells[target].sum():.2f}")
+    print(f"layer {layer}, head {head}: {cells[target].sum():.3f}")
 try:
     attention(model, pixels, words, place, head=4)
 except ValueError as error:

@@ -108,7 +108,7 @@ glue("vqa_blind_text", float(blind["by question"]["all"].value), display=False)
 glue("vqa_blind_presence", float(blind["by kind"]["presence"].value), display=False)
 
 # %% [markdown]
-# Counting answers {glue:text}`vqa_blind:.0%`. Looking the question up adds nothing: most texts were seen a few times only, so such a table overfits, and in *count* it does harm. A network that reads might find more; a section below trains one. (*Object* has hundreds of answers, so the most frequent is hardly ever right.) The data was made so that few answers are frequent: half of the *presence* questions ask for something that is not there, and most counts of *one* are left out. In collected data that takes an effort. {cite:t}`goyal2017vqa` added to each question a similar picture with another answer, and {cite:t}`hudson2019`, who make questions from descriptions of photographs as we do, still report 42.1 % for a network that does not look. **A score means nothing without the row of who did not look.**
+# Counting answers {glue:text}`vqa_blind:.0%`. Looking the question up adds nothing, and in *count* less is right: most texts were seen a few times only, so we guess that such a table overfits. A network that reads might find more; a section below trains one. (*Object* has hundreds of answers, so the most frequent is hardly ever right.) The data was made so that few answers are frequent: half of the *presence* questions ask for something that is not there, and most counts of *one* are left out. In collected data that takes an effort. {cite:t}`goyal2017vqa` added to each question a similar picture with another answer, and {cite:t}`hudson2019`, who make questions from descriptions of photographs as we do, still report 42.1 % for a network that does not look. **A score means nothing without the row of who did not look.**
 #
 # ## The formula
 #
@@ -186,7 +186,7 @@ show_source(Answerer.terms)
 #
 # ### What a softmax cannot say
 #
-# *Is there a dog?* The word *dog* looks for its thing. Attention gives a mean of the cells, with weights that sum to one. They do so also when no cell holds a dog. The decoder then gets a mean of other things, and has to notice by itself that none of it is a dog: how well the best cell fits is not in the weights. So before the decoder, each word is **grounded**. (From here, $s_{tn}$ with two indices is a score; the $s$ above was a state.) Let $x_t$ be the vector of word $t$ and $m_n$ that of cell $n$. Their score, and what is added to the word, are
+# *Is there a dog?* The word *dog* looks for its thing. Attention gives a mean of the cells, with weights that sum to one. They do so also when no cell holds a dog. The decoder then gets a mean of other things, and has to notice by itself that none of it is a dog: how well the best cell fits is not in the weights. So before the decoder, each word is **grounded**. (From here, $s_{tn}$ with two indices is a score; the $s$ above was a state.) Let $x_t$ be the vector of word $t$ and $m_n$ that of cell $n$ (its memory after a linear map, plus a learnt vector of its place). Their score, and what is added to the word, are
 #
 # $$
 # s_{tn} = (x_t W_x) \cdot (m_n W_m + c), \qquad
@@ -263,13 +263,13 @@ glue("vqa_gap", max(gaps), display=False)
 #
 # ## What each part is worth
 #
-# The shipped model was trained once. What its parts are worth we measure on smaller runs: `python -m mmcourse.recipes.vqa_studies table` trains five answerers, each with three seeds, on {glue:text}`vqa_study_scenes` scenes and in {glue:text}`vqa_study_steps` steps, against 12,000 and 1,300 of the shipped one. Each **arm** has its own learning rate, the best of three that were tried for {glue:text}`vqa_study_tried` steps on scenes that are not reported. All begin as the shipped model began.
+# The shipped model was trained once. What its parts are worth we measure on smaller runs: `python -m mmcourse.recipes.vqa_studies table` trains five answerers, each with three seeds, on {glue:text}`vqa_study_scenes` scenes and in {glue:text}`vqa_study_steps` steps, against 12,000 and 1,300 of the shipped one. Each **arm** has its own learning rate, the best of three that were tried for {glue:text}`vqa_study_tried` steps on scenes that are not reported. (Where that is the smallest or the largest of the three, a rate beyond it might suit the arm better.) All begin as the shipped model began.
 #
 # | arm | what it lacks |
 # |---|---|
 # | answerer | nothing |
 # | no grounding | {eq}`eq-vqa-ground`, and what that begins with |
-# | untrained encoder | what sees has the captioner's sizes, and weights as they were drawn |
+# | untrained encoder | what sees has the captioner's sizes, and weights as they were drawn; they stay so |
 # | does not look | in training too, zeros in place of the picture |
 # | does not read | in training too, one or two words for the kind in place of the question |
 
@@ -321,15 +321,15 @@ glue("vqa_study_scenes", f"{settings['scenes'][0]:,}", display=False)
 # %% [markdown]
 # Cells are means of three seeds, with intervals over scenes; the last lines show how far seeds differ. All arms are far from the shipped model, since they are trained for so short a time, and what they show holds for that.
 #
-# **The answerer rides on its encoder.** With that of the captioner it is right in {glue:text}`vqa_answerer_val`, with an untrained one in {glue:text}`vqa_untrained_encoder_val`. It learns little of seeing by answering: what sees was trained for hours on captions that state every fact.
+# **The answerer rides on its encoder.** With that of the captioner it is right in {glue:text}`vqa_answerer_val`, with an untrained one in {glue:text}`vqa_untrained_encoder_val`. It cannot learn to see by answering, since in every arm what sees stays as it is; the captioner's was trained for hours on captions that state every fact.
 #
 # **Without the grounding, presence stays at a coin's throw**: {glue:text}`vqa_no_grounding_val_presence` against {glue:text}`vqa_answerer_val_presence`. Of all questions it is {glue:text}`vqa_no_grounding_val`. (The arm also lacks the closed form from which the grounding begins; we did not part the two.) On second turns they are {glue:text}`vqa_answerer_second_turns` and {glue:text}`vqa_no_grounding_second_turns`.
 #
-# Who never looks reaches {glue:text}`vqa_does_not_look_val`: in so short a training, a network that reads finds no more in the questions than counting did. Who looks and is told only the kind of the question reaches {glue:text}`vqa_does_not_read_val`. That is much. A scene has one or two kinds of things, so to say where it is, or one of its colours or things, is often right. **Of the answerer's score in such short training, only the rest is due to reading**; the table of the shipped model shows what longer training makes of it. Written and chosen answers come from the same training, of the answerer {glue:text}`vqa_answerer_val` and {glue:text}`vqa_answerer_val_chosen`: the classifier learns more slowly, and by the end of the long training it is level.
+# Who never looks reaches {glue:text}`vqa_does_not_look_val`: in so short a training, a network that reads finds no more in the questions than counting did. Who looks and is told only the kind of the question reaches {glue:text}`vqa_does_not_read_val`. That is much. A scene has one or two kinds of things, so to say where it is, or one of its colours or things, is often right. **Of the answerer's score in such short training, only the rest is due to reading**; the table of the shipped model shows what longer training makes of it. Written and chosen answers come from the same training, of the answerer {glue:text}`vqa_answerer_val` and {glue:text}`vqa_answerer_val_chosen`: the classifier, which begins with nothing where the writer begins with the captioner's words, is behind; by the end of the long training it is level.
 #
 # ## The shipped model, by kind
 #
-# `vqa` itself was trained longer, on more scenes. Every share below is the share of exactly right answers, with a 95 % interval that redraws scenes, since the questions about one scene stand or fall together. All rows are of one trained model: the intervals hold for it, not for another seed.
+# `vqa` itself was trained longer, on more scenes. Every share below is the share of exactly right answers, with a 95 % interval that redraws scenes, since the questions about one scene stand or fall together. All rows are of one trained model: the intervals hold for it, not for another seed. (Where all or none are right, here and below, redrawing scenes gives the same number each time. Such an interval has no width, which is no certainty.)
 #
 # One more reader is cheap. The captioner states every fact already. `answer_from` parses its caption into facts, and a rule for each kind of question takes one; nothing is trained.
 
@@ -382,7 +382,7 @@ glue("vqa_hidden", float(hidden.mean()), display=False)
 # %% [markdown]
 # The written answers are right in {glue:text}`vqa_val_all:.1%` of the questions on `val`, those of the classifier in {glue:text}`vqa_val_chosen_all:.1%`. Of what was written, {glue:text}`vqa_valid:.1%` is an answer of the list; the rest are such things as {glue:text}`vqa_odd`. Look at *object*: written {glue:text}`vqa_val_object:.0%`, chosen {glue:text}`vqa_val_chosen_object:.0%`. Names of one word: {glue:text}`vqa_words_one`. Names of several: {glue:text}`vqa_words_several`. The writer says *face* and stops where *face with mask* stands. It cannot take back a word; the classifier weighs whole names. With zeros in place of the picture, the same model is right in {glue:text}`vqa_hidden:.0%`; but zeros are new to it, and the arm *does not look* was trained on them.
 #
-# **Rules on the captioner's caption, with nothing trained, get {glue:text}`vqa_val_caption_all:.1%` on `val`, more than the answerer.** On `composition` they get {glue:text}`vqa_composition_caption_all:.1%` against {glue:text}`vqa_composition_all:.1%`. Only on `style`, an artist whom neither ever saw, is the answerer better, {glue:text}`vqa_style_all:.1%` against {glue:text}`vqa_style_caption_all:.1%`, most of all in *colour* and *relation*: there the question names the things, and a caption must find their names first. Before you train an answerer, ask what its encoder's own words can answer. These questions ask for facts that every caption states; questions about what no caption mentions need an answerer.
+# **Rules on the captioner's caption, with nothing trained, get {glue:text}`vqa_val_caption_all:.1%` on `val`, more than the answerer.** On `composition` they get {glue:text}`vqa_composition_caption_all:.1%` against {glue:text}`vqa_composition_all:.1%`, which the intervals do not tell apart. Only on `style`, an artist whom neither ever saw, is the answerer better, {glue:text}`vqa_style_all:.1%` against {glue:text}`vqa_style_caption_all:.1%`, most of all in *colour* and *relation*. We guess why: there the question names the things, and a caption must find their names first. (*Count* and *presence* name them too and gain little; but to answer them one must know the thing when one sees it.) Before you train an answerer, ask what its encoder's own words can answer. These questions ask for facts that a caption should state; questions about what no caption mentions need an answerer.
 #
 # The weakest kind on `val` is *count*. Which numbers does it miss, and what does it say instead?
 
@@ -489,10 +489,10 @@ turns = {}
 for name, asked in histories.items():
     texts, _ = model.answer_all(talk.memory, asked)
     turns[name] = shares_by_kind(is_right(texts, asked), asked, draws=300)
-print("in per cent".ljust(26) + "".join(f"{name:16}" for name in turns))
+print("in per cent".ljust(26) + "".join(f"{name:18}" for name in turns))
 for kind in turns["true"]:
     cells = [found[kind] for found in turns.values()]
-    print(f"{kind:25} " + "".join(briefly(cell).ljust(16) for cell in cells))
+    print(f"{kind:25} " + "".join(briefly(cell).ljust(18) for cell in cells))
 
 # %% tags=["remove-cell"]
 for name, found in turns.items():
@@ -596,8 +596,8 @@ for sampling in SAMPLINGS:
 
 # %%
 for (who, sampling), (scores, false) in polled.items():
-    print(f"{who:10} {sampling:12} accuracy {scores.accuracy:.3f}  F1 {scores.f1:.3f}  "
-          f"says yes {scores.yes:.2f}, to what is not there {spell(false)}")
+    print(f"{who:10} {sampling:11} accuracy {scores.accuracy:.3f} F1 {scores.f1:.3f} "
+          f"yes {scores.yes:.2f}, to what is not there {spell(false)}")
 
 # %% [markdown]
 # Is a higher row a habit of the data? Then it should vanish when the same nouns are asked about other scenes, where they have no company:
@@ -637,7 +637,7 @@ glue("vqa_popular", " and ".join(f"{name} ({count} times)" for name, count in po
 # %% [markdown]
 # To *random* questions about what is not there the answerer says *yes* in {glue:text}`vqa_false_answerer_random:.1%`, to *popular* ones in {glue:text}`vqa_false_answerer_popular:.1%` and to *adversarial* ones in {glue:text}`vqa_false_answerer_adversarial:.1%`. It looks as if the model had learned a habit of the data. It can hardly have: our scenes draw their nouns evenly, the most frequent of 325 is in {glue:text}`vqa_most:.1%` of 4,000 training scenes, and no two stand together more than {glue:text}`vqa_together` times. And about other scenes the same nouns are affirmed in {glue:text}`vqa_moved_popular:.1%` (*popular*) and {glue:text}`vqa_moved_adversarial:.1%` (*adversarial*), and the *random* ones in {glue:text}`vqa_moved_random:.1%`. So it is the nouns and not their company. *Popular* asks nearly every scene for the same two, {glue:text}`vqa_popular`: that row says how well it knows two nouns, and the interval, which redraws scenes, does not know that.
 #
-# *Look-alike* is where a model of this world should fail, and it does more often: {glue:text}`vqa_false_answerer_look-alike:.1%`. The captioner, asked through its caption, affirms {glue:text}`vqa_false_captioner_look-alike:.1%` there; with the caption of the next scene it would be {glue:text}`vqa_false_next_look-alike:.1%`, so this is no merit. By CHAIR, {glue:text}`vqa_chair_captioner:.1%` and {glue:text}`vqa_chair_answerer:.1%` of what they name is not there; we did not test that difference. **What a model affirms when it is asked, and what it names by itself, are two habits, and each has its measure.**
+# *Look-alike* is where a model of this world should fail, and it does more often than on *random* ones: {glue:text}`vqa_false_answerer_look-alike:.1%`. About other scenes the same nouns are affirmed in {glue:text}`vqa_moved_look-alike:.1%`, so a part of it may be the likeness; we did not test that difference. The captioner, asked through its caption, affirms {glue:text}`vqa_false_captioner_look-alike:.1%` there; with the caption of the next scene it would be {glue:text}`vqa_false_next_look-alike:.1%`, so this is no merit. By CHAIR, {glue:text}`vqa_chair_captioner:.1%` and {glue:text}`vqa_chair_answerer:.1%` of what they name is not there; we did not test that difference. **What a model affirms when it is asked, and what it names by itself, are two habits, and each has its measure.**
 #
 # ## Where it looked, and whether it mattered
 #

@@ -21,7 +21,7 @@ def collapse(path):
 
 
 def ctc_loss(log_probs, targets, lengths=None, target_lengths=None):
-    r"""Minus the log-probability of a text: of all its paths (Graves et al. 2006, equations 5 to 8).
+    r"""Minus the log-probability of a text: of all its paths (Graves et al. 2006, eq. 5 to 8).
 
     Log-probabilities ``(T, V)`` and a text ``(L,)`` give one number; ``(B, T, V)`` and ``(B, L)``
     give ``(B,)``, where ``lengths`` ``(B,)`` are the steps of each row and ``target_lengths`` the

@@ -72,8 +72,7 @@ def run(options):
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=TO_FINISH,
     )
-    if options.replicas == 1:
-        reload_on_hangup(app, writer)
+    reload_on_hangup(app, writer)
     uvicorn.Server(config).run()
 
 

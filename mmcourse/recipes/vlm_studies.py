@@ -3,8 +3,7 @@
 ``python -m mmcourse.recipes.vlm_studies ARM ...`` completes ``measured/vlm_preference.json`` beside
 this file with rows of these arms (``ARMS``), three seeds each. A row that is there is kept. Each
 arm has its own rate of ``RATES``: that of the fewest invented facts on scenes that nothing else
-uses, first seed. ``long words`` is the arm ``words`` for as many seconds as a reward takes, about.
-Stored are rows of the first seed only, of ``words`` and ``f1``; the others were not run.
+uses, first seed. What sees stays as it is; in :mod:`~mmcourse.recipes.vlm_whole_studies` it learns.
 """
 
 import sys
@@ -32,11 +31,10 @@ from mmcourse.vlm import (
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "scenes"
 STUDY = "vlm_preference"
-ARMS = ("words", "f1", "precision", "dpo", "long words")
+ARMS = ("words", "f1", "precision", "dpo")
 SEEDS = (0, 1, 2)
 SCENES = 6_000  # of train, none of which the captioner was trained on
 STEPS = 100
-LONG = 5  # so many times the steps has ``long words``
 BATCH = 64
 SAMPLES = 2  # sentences that are drawn for a picture
 RATES = (1e-4, 3e-4)
@@ -98,15 +96,15 @@ def trained_parts(captioner):
 class Batch:
     """Scenes of one step: their memory, and what the model that learns writes about them."""
 
-    def __init__(self, captioner, seen, rows, rng):
+    def __init__(self, captioner, memory, scenes, rng):
         self.captioner = captioner
-        self.memory = seen.cells[rows].float()
-        self.scenes = [seen.scenes[row] for row in rows]
+        self.memory = memory  # (B, N, D)
+        self.scenes = scenes
         self.rng = rng
 
-    def sampled(self):
-        """``SAMPLES`` sentences of each scene, one after the other, and their memory."""
-        memory = self.memory.repeat_interleave(SAMPLES, 0)
+    def sampled(self, each=SAMPLES):
+        """So many sentences of each scene, one after the other, and their memory."""
+        memory = self.memory.repeat_interleave(each, 0)
         return write(self.captioner, memory, "sample"), memory
 
     def rewards(self, sentences, kind):
@@ -131,6 +129,14 @@ class Batch:
         log_probs = sentence_log_probs(self.captioner, memory, sentences)
         return self_critical_loss(log_probs, rewards, baselines.repeat_interleave(SAMPLES))
 
+    def by_others(self, kind, each):
+        """The same with another baseline: the mean reward of the scene's other drawn sentences."""
+        sentences, memory = self.sampled(each)
+        rewards = self.rewards(sentences, kind).unflatten(0, (-1, each))  # (B, each)
+        baselines = (rewards.sum(1, keepdim=True) - rewards) / (each - 1)
+        log_probs = sentence_log_probs(self.captioner, memory, sentences)
+        return self_critical_loss(log_probs, rewards.flatten(), baselines.flatten())
+
     def by_pairs(self, before):
         """The DPO loss, with the F1 of the facts as the judge; None where nothing is preferred."""
         sentences, _ = self.sampled()
@@ -151,7 +157,7 @@ class Batch:
         return dpo_loss(*new, *old, beta=BETA)
 
 
-def tune(arm, seen, hard, seed, rate, steps=STEPS):
+def tune(arm, seen, hard, seed, rate, steps):
     """The shipped captioner, trained further by an arm; its encoder stays as it is.
 
     Half of each batch are scenes of which its first captions were not perfect.
@@ -161,27 +167,36 @@ def tune(arm, seen, hard, seed, rate, steps=STEPS):
     captioner = SceneCaptioner.from_pretrained(SHIPPED)
     before = SceneCaptioner.from_pretrained(SHIPPED)
     parameters = trained_parts(captioner)
+
+    def loss_of(step):
+        rows = [rng.choice(hard) for _ in range(BATCH // 2)]
+        rows += [rng.randrange(len(seen.scenes)) for _ in range(BATCH // 2)]
+        scenes = [seen.scenes[row] for row in rows]
+        batch = Batch(captioner, seen.cells[rows].float(), scenes, rng)
+        if arm == "words":
+            return batch.by_words()
+        if arm == "dpo":
+            return batch.by_pairs(before)
+        return batch.by_reward(arm)
+
+    descend(parameters, loss_of, rate, steps)
+    return captioner
+
+
+def descend(parameters, loss_of, rate, steps):
+    """``steps`` steps of AdamW down what ``loss_of(step)`` gives; None is left out."""
     optimizer = torch.optim.AdamW(parameters, rate, weight_decay=0.0)
     config = TrainingConfig(steps=steps, batch_size=BATCH, learning_rate=rate, warmup=steps // 10)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(step, config)
-        rows = [rng.choice(hard) for _ in range(BATCH // 2)]
-        rows += [rng.randrange(len(seen.scenes)) for _ in range(BATCH // 2)]
-        batch = Batch(captioner, seen, rows, rng)
-        if arm.endswith("words"):
-            loss = batch.by_words()
-        elif arm == "dpo":
-            loss = batch.by_pairs(before)
-        else:
-            loss = batch.by_reward(arm)
+        loss = loss_of(step)
         if loss is None:
             continue
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-    return captioner
 
 
 def judge(captioner, seen):
@@ -257,8 +272,7 @@ class Study:
     def train(self, arm, seed, rate):
         """The captioner of an arm, and how many seconds of the processor it took."""
         start = time.process_time()
-        steps = LONG * STEPS if arm == "long words" else STEPS
-        model = tune(arm, self.seen, self.hard, seed, rate, steps)
+        model = tune(arm, self.seen, self.hard, seed, rate, STEPS)
         return model, time.process_time() - start
 
     def choose(self, arm):

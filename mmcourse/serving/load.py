@@ -2,7 +2,7 @@
 
 Two kinds of load answer two questions. In a **closed** one, so many clients each wait for their
 answer before they ask again: a slow server is asked less. In an **open** one, requests come at
-times that do not depend on the server, as from many strangers: only this can overload it.
+times that do not depend on the server, as from many strangers: nothing bounds how many wait.
 """
 
 import asyncio
@@ -95,17 +95,21 @@ async def closed_load(port, pictures, clients, count):
 async def open_load(port, pictures, times):
     """Requests at these ``times``, in seconds from now, whatever became of those before.
 
-    Connections are used again when they are free. Returns the Answers in the order of the times.
+    Connections are used again when they are free. The seconds of an Answer count from the time at
+    which it was due, also where this program was too busy to send it then. Returns the Answers in
+    the order of the times.
     """
     begin = time.perf_counter()
     free = []
 
     async def one_request(number, when):
-        await asyncio.sleep(begin + when - time.perf_counter())
+        due = begin + when
+        await asyncio.sleep(due - time.perf_counter())
         client = free.pop() if free else Client(port)
         answer = await client.ask(pictures[number % len(pictures)])
         free.append(client)
-        return answer
+        late = answer.sent - due
+        return answer._replace(seconds=late + answer.seconds, sent=due)
 
     tasks = [asyncio.create_task(one_request(*each)) for each in enumerate(times)]
     answers = await asyncio.gather(*tasks)

@@ -100,6 +100,10 @@ class RayWriter:
         serve.start(proxy_location="Disabled")  # the front is ours
         self.handle = serve.run(self.application, name=APPLICATION, route_prefix=None)
 
+    def reload(self):
+        """Always a RuntimeError: replicas keep the model that they began with."""
+        raise RuntimeError("replicas do not load it again: stop the server and start it anew")
+
     async def write(self, picture):
         """What a replica says of one picture. Raises Full, Stopped, or what Ray does."""
         if self.stopping:

@@ -68,8 +68,8 @@ class Denoiser(nn.Module):
     """The data that noisy latents (B, C, side, side) at times (B,) come from, for captions.
 
     ``words`` is the size of the vocabulary, in which 0 is padding. Captions are ids (B, T). The
-    network guesses the data itself, not the velocity (Li and He 2025): a patch holds more numbers
-    of noise than the network is wide, but few of data.
+    network guesses the data itself, not the velocity (Li and He 2025): the noise of a patch is as
+    many numbers as the network is wide, and the data have few that matter.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmcourse.captioning import END, PAD
 from mmcourse.evaluation import fact_score
 
-REWARDS = ("f1", "precision", "recall")
+REWARDS = ("f1", "f0.5", "precision", "recall")
 
 
 class Pair(NamedTuple):
@@ -22,9 +22,11 @@ class Pair(NamedTuple):
 
 
 def fact_reward(caption, scene, kind="f1"):
-    """How good a caption is, in [0, 1], by :func:`~mmcourse.evaluation.facts.fact_score`.
+    r"""How good a caption is, in [0, 1], by :func:`~mmcourse.evaluation.facts.fact_score`.
 
-    ``kind`` is ``precision``, ``recall`` or ``f1``, their harmonic mean. ValueError for another.
+    ``kind`` is ``precision``, ``recall``, ``f1``, their harmonic mean, or ``f0.5``, in which recall
+    counts half as much as precision (van Rijsbergen's F with :math:`\beta = 1/2`). ValueError for
+    another.
     """
     if kind not in REWARDS:
         raise ValueError(f"unknown reward {kind!r}: choose one of {', '.join(REWARDS)}")
@@ -33,8 +35,9 @@ def fact_reward(caption, scene, kind="f1"):
         return score.precision
     if kind == "recall":
         return score.recall
-    total = score.precision + score.recall
-    return 2 * score.precision * score.recall / total if total else 0.0
+    beta = float(kind[1:])
+    total = beta**2 * score.precision + score.recall
+    return (1 + beta**2) * score.precision * score.recall / total if total else 0.0
 
 
 def sentence_log_probs(captioner, memory, sentences):

@@ -94,7 +94,7 @@ TIED = "It is 5% or {glue:text}`share:.1%` of `5 %`, 0.1 to +0.3 by BLEU-4 (with
 TIED += "ten-fold, $y$ and $z$."
 FAR = "# Far\n\n## First\n\n$$\na\n$$ (eq-far-a)\n\n"
 FAR += "## Second\n\n$$\nb\n$$ (eq-far-b)\n\nSee {eq}`eq-far-b`."
-FAR += ' "($s$, $t$)": $u$ or $v$-th.'
+FAR += ' "($s$, $t$)": $u$ or $v$-th.\n\nIt **is**, $p$, $q$, **so**, $r$.'
 ROWS = [
     {
         "race": "layers",
@@ -254,7 +254,7 @@ def test_a_chapter_keeps_its_number(pages):
 
 def test_a_formula_stays_with_its_brackets_and_commas(pages):
     kept = [part.get_text() for part in pages["book/chapters/05_far"].select("span.together")]
-    assert kept == ["“(\\(s\\),", "\\(t\\))”:"]
+    assert kept == ["“(\\(s\\),", "\\(t\\))”:", "\\(p\\),", "\\(q\\),", "\\(r\\)."]
     assert (
         "See (5.2). “(\\(s\\), \\(t\\))”: \\(u\\) or \\(v\\)-th."
         in pages["book/chapters/05_far"].get_text()
@@ -353,6 +353,13 @@ def test_what_belongs_together_stays_on_one_line(pages):
         r"\(x=2\)),",
         r"\(z\).",
     ]
+
+
+def test_of_equal_marks_the_right_one_moves_to_its_formula(pages):
+    text = next(
+        part for part in pages["book/chapters/05_far"].select("p") if "so" in part.get_text()
+    )
+    assert text.get_text() == r"It is, \(p\), \(q\), so, \(r\)."
 
 
 def test_a_live_figure_on_a_page_without_code(pages):

@@ -25,6 +25,9 @@ SECOND = drawing(
 )
 
 
+TIMES = [0, 0.05, 0.2, 0.6, 1]
+
+
 @pytest.mark.parametrize(
     ("drawings", "message"),
     [
@@ -37,16 +40,23 @@ SECOND = drawing(
 )
 def test_what_cannot_be_shown_is_refused_in_words(drawings, message):
     with pytest.raises(ValueError, match=message):
-        DrawingSteps(drawings)
+        DrawingSteps(drawings, TIMES)
+
+
+def test_each_picture_has_its_time():
+    with pytest.raises(ValueError, match="got 4 times, 5 pictures"):
+        DrawingSteps([FIRST], TIMES[:4])
+    titles = [axes.get_title() for axes in DrawingSteps([FIRST], TIMES).draw().axes]
+    assert titles == [f"t = {time:.2f}" for time in (0, 0.05, 0.2, 0.2, 0.6, 1)]
 
 
 def test_still_picture_stands_beside_the_live_one():
-    data, _ = DrawingSteps([FIRST, SECOND])._repr_mimebundle_()
+    data, _ = DrawingSteps([FIRST, SECOND], TIMES)._repr_mimebundle_()
     assert "<svg" in data["image/svg+xml"] and "application/vnd.jupyter.widget-view+json" in data
 
 
 def test_the_page_counts_as_python(call):
-    figure = DrawingSteps([FIRST, SECOND])
+    figure = DrawingSteps([FIRST, SECOND], TIMES)
     for facts in figure.facts[0]:
         stated = {name for name, right in facts if right}
         expected, asked = true_share(stated, [name for name, _ in facts])
@@ -56,20 +66,20 @@ def test_the_page_counts_as_python(call):
 
 
 def test_by_keyboard(show):
-    page = show(DrawingSteps([FIRST, SECOND]), 320)
+    page = show(DrawingSteps([FIRST, SECOND], TIMES), 320)
     slider = page.get_by_role("slider", name="time t")
     assert "At time 0.00 the judge reads “reading 0”" in said(page)
     slider.press("End")
     assert "At time 1.00 the judge reads “reading 4”: 2 of 2 facts are true" in said(page)
-    assert "From time 0.75 on" in said(page)
+    assert "From time 0.60 on" in said(page)
     slider.press("ArrowLeft")
     slider.press("ArrowLeft")
-    assert "At time 0.50 the judge reads “reading 2”: 1 of 2" in said(page)
+    assert "At time 0.20 the judge reads “reading 2”: 1 of 2" in said(page)
     assert page.locator("td").all_inner_texts() == ["object: dog", "no", "background: sea", "yes"]
 
 
 def test_by_mouse(show):
-    page = show(DrawingSteps([FIRST, SECOND]), 700)
+    page = show(DrawingSteps([FIRST, SECOND], TIMES), 700)
     page.get_by_role("slider", name="time t").press("End")
     page.get_by_label("caption").select_option("a cat at sea")
     assert says(page, "1 of 2 facts are true. It never shows all")

@@ -77,6 +77,7 @@ const Captioner = (() => {
   async function open(file) {
     const name = file.name ? `“${file.name}”` : "This";
     if (!file.size) throw new Advice(`${name} is empty. ${KIND}`);
+    if (file.type === "image/svg+xml") throw new Advice(`${name} is a drawing in SVG, which has no pixels. ${KIND}`);
     const image = new Image(), address = URL.createObjectURL(file);
     try {
       await new Promise((resolve, reject) => {

@@ -151,7 +151,8 @@ addEventListener("DOMContentLoaded", () => {
       `noun is right.${doubt}`;
     const size = source.width === 64 && source.height === 64 ? [] :
       [`The picture has ${source.width} × ${source.height} pixels; above is what the captioner sees of it, 64 × 64.`];
-    const known = truth ? [`Someone who knows the scene says: “${truth}”.`] : [];
+    const known = truth ? [`Someone who knows the scene says: “${truth}”.`] :
+      ["That number was measured on scenes of the course; for another picture it is a hint at most."];
     facts.textContent = [...known, ...size, ...notes, `Seen and said in ${seconds.toFixed(2)} seconds.`].join(" ");
     words.choose(sharpest(found.words));
   }

@@ -18,7 +18,8 @@ class DrawingSteps(Figure):
 
     ``drawings`` is a list of dicts: ``caption``, ``pictures`` (steps + 1 uint8 arrays (H, W, 3)),
     ``readings`` (a caption for each), ``facts`` (lists, for each picture, of what is true of what
-    was asked for: pairs of a name and a boolean). All have as many steps.
+    was asked for: pairs of a name and a boolean). All have as many steps. ``times`` are those of the
+    pictures, steps + 1 numbers from 0, noise, to 1.
     """
 
     _esm = script("drawing.js")
@@ -26,9 +27,10 @@ class DrawingSteps(Figure):
     strips = traitlets.List().tag(sync=True)
     readings = traitlets.List().tag(sync=True)
     facts = traitlets.List().tag(sync=True)
+    times = traitlets.List().tag(sync=True)
     side = traitlets.Int().tag(sync=True)
 
-    def __init__(self, drawings):
+    def __init__(self, drawings, times):
         if not drawings:
             raise ValueError("drawings must be one or more, got none")
         lengths = set()
@@ -39,12 +41,17 @@ class DrawingSteps(Figure):
                 "each drawing needs as many pictures, readings and lists of facts, two or more, "
                 f"got {sorted(lengths)}"
             )
+        if lengths != {len(times)}:
+            raise ValueError(
+                f"each picture needs its time: got {len(times)} times, {max(lengths)} pictures"
+            )
         strips = [encode_png(np.concatenate(list(one["pictures"]), 1)) for one in drawings]
         super().__init__(
             captions=[one["caption"] for one in drawings],
             strips=strips,
             readings=[list(one["readings"]) for one in drawings],
             facts=[[[list(f) for f in facts] for facts in one["facts"]] for one in drawings],
+            times=[float(time) for time in times],
             side=len(drawings[0]["pictures"][0]),
         )
 
@@ -60,6 +67,6 @@ class DrawingSteps(Figure):
                 axes.imshow(pixels[:, step * self.side : (step + 1) * self.side])
                 axes.set(xticks=[], yticks=[])
                 if row == 0:
-                    axes.set_title(f"t = {step / steps:.2f}")
+                    axes.set_title(f"t = {self.times[step]:.2f}")
             grid[row, 0].set_xlabel(caption, fontsize=8, loc="left")
         return figure

@@ -307,6 +307,17 @@ def test_what_is_stored_is_whole():
             assert (rows[:, 0] <= rows[:, 1]).all() and (rows[:, 2] <= rows[:, 3]).all()
 
 
+def test_with_eyes_that_learn_a_reward_invents_a_quarter_less_without_losing_recall():
+    (before,) = (row for row in studies.read()["rows"] if row["arm"] == "before")
+    before = studies.unpacked(before["splits"]["val"])
+    rows = {row["arm"]: row for row in whole.read()["rows"] if row["seed"] == 0}
+    after = studies.unpacked(rows["f0.5"]["splits"]["val"])
+    assert after.shape == before.shape == (1000, len(studies.COLUMNS))
+    assert studies.fewer_invented(after[:, None], before) >= 0.25
+    assert studies.shares(after)["recall"] >= studies.shares(before)["recall"]
+    assert rows["words"]["splits"].keys() == rows["f0.5"]["splits"].keys() == studies.JUDGED.keys()
+
+
 def test_a_study_of_preferences_keeps_the_rows_that_it_has(tmp_path, monkeypatch):
     monkeypatch.setattr(stored, "FOLDER", tmp_path)
     for name, value in {

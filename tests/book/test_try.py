@@ -328,7 +328,11 @@ def bomb(width, height):
     [
         ("words.txt", b"no picture", "“words.txt” is no picture that this browser can read. Bring"),
         ("empty.png", b"", "“empty.png” is empty. Bring a PNG"),
-        ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is a drawing in SVG, which has no"),
+        (
+            "drawing.svg",
+            b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+            "is a drawing in SVG, which has no",
+        ),
         ("cut.png", encode(Image.new("RGB", (9, 9)))[:40], "is no picture that this browser can"),
         ("half.png", encode(NOISE)[:9000], "“half.png” is cut off or damaged: copy or download it"),
         ("huge.png", bomb(10_000, 10_000), "10000 × 10000 pixels, and the page takes up to 50 mil"),

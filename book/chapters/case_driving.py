@@ -190,7 +190,7 @@ for arm in ("both", "both, dropout", "both, fog seen"):
 # %% [markdown]
 # Look at *both* on black pictures: it misses {glue:text}`drive_missed_both_black:.0%`, and stops for nothing in {glue:text}`drive_alarm_both_black:.0%`; in fog {glue:text}`drive_missed_both_fog:.0%` and {glue:text}`drive_alarm_both_fog:.0%`. Which of the two errors a sensor's silence turns into nobody chose.
 #
-# And *fog seen* has its higher share in fog by braking less: it misses {glue:text}`drive_missed_fog_seen_fog:.0%` of what it should stop for, and {glue:text}`drive_missed_fog_seen_clear:.0%` in clear air, where it is right on {glue:text}`drive_both_fog_seen_clear:.0%` of all roads. In as many steps, on half as many clear roads, it learnt little more than not to brake. Whether more steps cure that we did not try. **A share alone would have called it a success.**
+# And *fog seen* has its higher share in fog by braking less: it misses {glue:text}`drive_missed_fog_seen_fog:.0%` of what it should stop for, and {glue:text}`drive_missed_fog_seen_clear:.0%` in clear air, where it is right on {glue:text}`drive_both_fog_seen_clear:.0%` of all roads. In as many steps, on half as many clear roads, it learnt above all to brake less. Whether more steps cure that we did not try. **A share alone would have called it a success.**
 #
 # All cures above need to *know* that a sensor is dead, and a black picture does not say so. A watch over the inputs (chapter 19 has one for pictures) is a part of the fusion.
 #

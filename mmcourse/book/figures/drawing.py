@@ -18,8 +18,8 @@ class DrawingSteps(Figure):
 
     ``drawings`` is a list of dicts: ``caption``, ``pictures`` (steps + 1 uint8 arrays (H, W, 3)),
     ``readings`` (a caption for each), ``facts`` (lists, for each picture, of what is true of what
-    was asked for: pairs of a name and a boolean). All have as many steps. ``times`` are those of the
-    pictures, steps + 1 numbers from 0, noise, to 1.
+    was asked for: pairs of a name and a boolean). All have as many steps. ``times`` are those of
+    the pictures, steps + 1 numbers from 0, noise, to 1.
     """
 
     _esm = script("drawing.js")

@@ -830,11 +830,12 @@ times = (np.arange(len(log_probs)) + 0.5) * 0.03
 probabilities = log_probs.exp().numpy()
 shown = sorted(set(ctc_greedy(log_probs)))
 low.plot(times, probabilities[:, 0], color=GREY, linestyle=":", label="nothing")
-for number, v in enumerate(shown):
+place = 0
+for number, v in enumerate(sorted(shown, key=lambda v: int(probabilities[:, v].argmax()))):
     low.plot(times, probabilities[:, v], color=(BLUE, ORANGE, TEAL)[number % 3])
-    peak = int(probabilities[:, v].argmax())
-    low.text(times[peak], 1.05, model.text_of([v]), fontsize=8, rotation=60, rotation_mode="anchor")
+    place = max(times[int(probabilities[:, v].argmax())], place + 0.14)  # no name over another
+    low.text(place, 1.05, model.text_of([v]), fontsize=8, rotation=60, rotation_mode="anchor")
 low.set(xlabel="seconds", ylabel="probability", ylim=(0, 1.9), yticks=[0, 0.5, 1], xlim=(0, seconds))
-low.legend(loc="upper left", bbox_to_anchor=(1, 1))
+low.legend(loc="upper left", bbox_to_anchor=(0, 1.05))
 glue("audio_promise", figure, display=False)
 plt.close(figure)

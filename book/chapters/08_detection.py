@@ -694,7 +694,7 @@ for arm, values in arms.items():
 #
 # What this does not say: the best rate of three arms (the list, no generalised IoU, no anchors) was the highest that we tried, so these three may reach somewhat more with a higher one. And a rate was chosen by one short run of 60 steps, after which no arm had an AP50 above 0.25; where *no object* counts fully all three rates stood near 0, so its rate is as good as drawn by lot. {numref}`fig-detection-twice` shows what a double looks like, in the shipped model.
 
-# %% mystnb={"figure": {"caption": "The first scene of `val`, with the boxes that the shipped model gives a score of at least 0.3, and the same after non-maximum suppression. Above are the scores.", "name": "fig-detection-twice"}, "image": {"alt": "A scene with two drawn books twice. On the left one of them has two boxes that nearly coincide; on the right each has one."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The first scene of `val`, with the boxes that the shipped model gives a score of at least 0.3, and the same after non-maximum suppression. Above are the scores.", "name": "fig-detection-twice"}, "image": {"alt": "A scene with two drawn books twice. On the left each of them has two boxes that nearly coincide; on the right each has one."}} tags=["hide-input"]
 every = model.find(val[0].image, 0.3)
 stay = suppress(torch.tensor([one.box for one in every]), torch.tensor([one.score for one in every]))
 figure, panels = plt.subplots(1, 2, figsize=(5.4, 2.7))

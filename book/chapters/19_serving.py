@@ -551,8 +551,9 @@ glue("serving_stops", len(stops), display=False)
 # %%
 app = make_app(LocalWriter(lambda: captioner, "greedy"), log=log.append)
 _, (metrics,) = await ask(app, *map(png, pictures[:3]), b"no picture", paths=["/metrics"])
+wanted = ("requests_total", "batch_size_sum", "low_confidence_total")
 for line in metrics.text.splitlines():
-    if line.startswith(("mmcourse_requests_total", "mmcourse_batch_size_sum", "mmcourse_low_confidence_total")):
+    if line.startswith(tuple(f"mmcourse_{name}" for name in wanted)):
         print(line)
 
 # %% [markdown]

@@ -425,6 +425,12 @@ print("all closer than 1e-5:", max(gaps) < 1e-5)
 # Both arms read the same captions of the small world, in the same order, 8 batches of 8, without any picture. The rates, 0.001 for all numbers and 0.01 for LoRA of rank 4, were picked by hand, not tuned; three seeds draw the batches. The loss is that of the 40 captions of `test`.
 
 # %%
+untrained = recipe.TextAlone(original)
+with torch.no_grad():
+    loss = untrained.loss(*recipe.batch_of(untrained, tokenizer, test, asked)).item()
+print(f"before: loss of captions {loss:.2f}, glosses {bits['before']:.2f} bits a byte")
+
+# %%
 from mmcourse.vlm import remove_lora
 
 
@@ -440,10 +446,6 @@ def trained(arm, seed):
     return loss, gloss_bits(language), language
 
 
-untrained = recipe.TextAlone(original)
-with torch.no_grad():
-    loss = untrained.loss(*recipe.batch_of(untrained, tokenizer, test, asked)).item()
-print(f"before: loss of captions {loss:.2f}, glosses {bits['before']:.2f} bits a byte")
 results = {arm: [trained(arm, seed) for seed in (0, 1, 2)] for arm in ("all", "LoRA")}
 numbers = {arm: np.array([run[:2] for run in found]) for arm, found in results.items()}
 for arm, rows in numbers.items():

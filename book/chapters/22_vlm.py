@@ -648,6 +648,8 @@ for arm in arms:
               "fewer": fewer.value, "low": fewer.low, "high": fewer.high}
     for name, value in values.items():
         glue(f"vlm_pref_{name}_{key}", float(value), display=False)
+
+# %% tags=["remove-cell"]
 gone = before[:, 2].sum() / before[:, 3].sum() - min(
     studies.shares(facts_of("precision")[:, seed])["recall"] for seed in range(3))  # fmt: skip
 glue("vlm_pref_given_up", 100 * float(gone), display=False)

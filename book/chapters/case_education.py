@@ -82,7 +82,7 @@ def with_titles(found):
 # $$
 # \operatorname{BM25}(q, d) = \sum_{w \in q} \operatorname{idf}(w)\, \frac{(k_1 + 1)\, n_{wd}}{n_{wd} + k_1 \left(1 - b + b\, \ell_d / \bar\ell\right)}, \qquad
 # \operatorname{idf}(w) = \ln\left(1 + \frac{P - n_w + 0.5}{n_w + 0.5}\right)
-# $$ (eq-case_education-bm25)
+# $$
 #
 # where $n_{wd}$ counts word $w$ in $d$, $\ell_d$ is the length of $d$ in words and $\bar\ell$ its mean, $n_w$ of the $P$ passages have the word, and $k_1 = 1.2$, $b = 0.75$ are usual values, which we did not tune. A word counts more the fewer passages have it (*idf*, inverse document frequency), and less and less the more often one passage repeats it. (The 1 in the logarithm keeps it positive; it is a later addition.) On paper: three passages of two words each, *red cat*, *red dog*, *blue bird*, and the question *red dog*. Lengths are equal, so each fraction is $2.2 \cdot 1 / (1 + 1.2) = 1$, and *red dog* gets $\ln(1 + 1.5 / 2.5) + \ln(1 + 2.5 / 1.5) = 0.470 + 0.981$.
 

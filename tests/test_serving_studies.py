@@ -240,6 +240,14 @@ def test_in_an_open_load_a_request_is_late_from_when_it_was_due():
     assert 0.25 < second.seconds < 0.4 + first.seconds
 
 
+def test_a_replacement_is_waited_for_and_not_for_ever(monkeypatch):
+    found = iter([[1], [1], [1, 2]])
+    monkeypatch.setattr(studies, "replicas_of", lambda process: next(found))
+    assert 0.3 < asyncio.run(studies.seconds_until(0, 2)) < 2
+    monkeypatch.setattr(studies, "replicas_of", lambda process: [1])
+    assert asyncio.run(studies.seconds_until(0, 2, most=0.1)) is None
+
+
 def test_statistics_of_the_study_are_those_of_the_monitor():
     row = studies.watch("val", 5, 1, "greedy")[0]
     image = studies.EmojiScenes("val")[5].image

@@ -54,6 +54,26 @@ def test_a_missing_browser_is_explained(monkeypatch):
         tool.main()
 
 
+def test_it_is_printed_until_the_numbers_are_those_of_the_print(tmp_path, monkeypatch, chromium):
+    page, pdf = tmp_path / "page.html", tmp_path / "page.pdf"
+    page.write_text(
+        "<script>MathJax = { startup: { promise: null } }</script>"
+        '<nav><a href="#a">A <i>0000</i></a></nav><p id="a">A</p>'
+    )
+    prints = []
+
+    def numbers_of(*found):
+        left = iter(found)
+        monkeypatch.setattr(tool, "headings", lambda reader: prints.append(reader) or next(left))
+
+    numbers_of({"a": 1}, {"a": 7}, {"a": 7}, {"a": 9})
+    tool.print_book(tool.find_browser(), page, pdf)
+    assert len(prints) == 3 and "A 7" in prints[-1].pages[0].extract_text()
+    numbers_of({"a": 1}, {"a": 2}, {"a": 1}, {"a": 2})
+    with pytest.raises(SystemExit, match="still change after 4 prints"):
+        tool.print_book(tool.find_browser(), page, pdf)
+
+
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory, chromium):
     """The PDF, the text of its pages, how many letters of it MathJax set, and the page that was

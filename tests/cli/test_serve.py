@@ -76,6 +76,37 @@ def test_a_model_is_replaced_while_it_runs_and_a_damaged_one_is_not(model, tmp_p
         assert count_statuses(ask(server.port)) == {"200": 4}
 
 
+def test_replicas_are_not_loaded_again_at_a_hangup_and_the_server_goes_on(monkeypatch, capsys):
+    class Replicas:
+        size = 64
+
+        def reload(self):
+            raise RuntimeError("replicas do not load it again")
+
+    said = []
+
+    def run(server):
+        os.kill(os.getpid(), signal.SIGHUP)
+        for _ in range(100):
+            said.extend(capsys.readouterr())
+            if "the former model stays" in "".join(said):
+                break
+            time.sleep(0.05)
+
+    before = signal.signal(signal.SIGHUP, lambda *_: None)  # or the signal would end the tests
+    monkeypatch.setattr(serve, "writer_of", lambda options, limits: Replicas())
+    monkeypatch.setattr("uvicorn.Server.run", run)
+    with socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        port = tried.getsockname()[1]
+    try:
+        cli.main(["serve", "--port", str(port), "--replicas", "2"])
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert "the former model stays: replicas do not load it again" in "".join(said)
+    assert '"event": "reload failed"' in "".join(said)
+
+
 @pytest.mark.slow
 def test_uploads_that_are_no_pictures_stop_nothing(model, tmp_path):
     with serving(tmp_path, "--model", model, "--strategy", "greedy") as server:

@@ -184,8 +184,17 @@ def test_an_arm_that_trains_the_whole_captioner(arm, monkeypatch):
     assert learns and not learns & set(same)
     again = whole.tune(arm, 0, 2)
     assert all(map(torch.equal, model.state_dict().values(), again.state_dict().values()))
-    other = whole.tune(arm, 1, 2)  # other scenes
-    assert not torch.equal(model.output.bias, other.output.bias)
+    asked = set()
+
+    class Recorded(whole.EmojiScenes):
+        def __getitem__(self, number):
+            asked.add(number)
+            return super().__getitem__(number)
+
+    monkeypatch.setattr(whole, "EmojiScenes", Recorded)
+    whole.tune(arm, 0, 2)
+    whole.tune(arm, 1, 2)
+    assert len(asked) == 24, "each scene once, and other ones for each seed"
 
 
 def test_the_study_of_the_whole_captioner_keeps_the_rows_that_it_has(tmp_path, monkeypatch):

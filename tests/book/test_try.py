@@ -516,7 +516,42 @@ def test_a_drawing_by_mouse_and_by_keyboard(fresh):
     assert page.evaluate(DRAWN) == dotted
     page.get_by_role("button", name="Begin again").click()
     assert page.evaluate(DRAWN) == blank
+    assert answers(page, "The paper is empty")
+    page.get_by_role("button", name="Undo").click()
+    assert page.evaluate(DRAWN) == dotted
     assert said(page)
+
+
+def test_what_is_drawn_stays_where_the_place_changes(fresh):
+    page = fresh
+    paper = paper_of(page)
+    where = page.locator("select").and_(page.get_by_label("Where", exact=True))
+    blank = {}
+    for place in ("on a beach", "in the snow"):
+        where.select_option(label=place)
+        blank[place] = page.evaluate(DRAWN)
+        assert answers(page, "The paper is empty")
+    page.locator("select").and_(page.get_by_label("Stamp", exact=True)).select_option(label="pear")
+    box = paper.bounding_box()
+    paper.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    in_snow = page.evaluate(DRAWN)
+    page.get_by_role("radio", name="Brush").click()
+    paper.focus()
+    page.keyboard.press("Space")
+    dotted = page.evaluate(DRAWN)
+    where.select_option(label="on a beach")
+    on_sand = page.evaluate(DRAWN)
+    assert len({dotted, on_sand, *blank.values()}) == 4
+    page.get_by_role("button", name="Undo").click()
+    assert page.evaluate(DRAWN) == dotted
+    assert where.evaluate("one => one.selectedOptions[0].label") == "in the snow"
+    page.get_by_role("button", name="Undo").click()
+    assert page.evaluate(DRAWN) == in_snow
+    assert "pear" in said(page)[0]
+    page.get_by_role("button", name="Undo").click()
+    assert page.evaluate(DRAWN) == blank["in the snow"]
+    assert answers(page, "The paper is empty")
+    assert page.locator(".try-sentence button").count() == 0
 
 
 def test_a_drawing_does_not_take_the_place_of_what_came_after_it(page, captioner):
@@ -546,6 +581,10 @@ def test_by_touch_on_a_phone(browser, address):
         blank = tab.evaluate(DRAWN)
         paper.tap()
         assert tab.evaluate(DRAWN) != blank
+        assert said(tab)[0]
+        paper.scroll_into_view_if_needed()
+        answer = tab.locator(".try-say").bounding_box()  # in view, without scrolling to it
+        assert answer["y"] >= 0 and answer["y"] + answer["height"] <= 900
         small = "parts => parts.map((e) => e.getBoundingClientRect().height).filter((h) => h < 24)"
         assert tab.locator(".try-card :is(button, select):visible").evaluate_all(small) == []
         assert problems == []

@@ -8,7 +8,7 @@ addEventListener("DOMContentLoaded", () => {
   }
   const { scenes, megabytes } = globalThis.courseScenes;
   const SIDE = 256; // pixels, of the drawing
-  const HISTORY = 30; // drawings to go back to
+  const HISTORY = 100; // drawings to go back to
   const SIZES = { small: 74, medium: 102, big: 138 }; // pixels of a stamp: as things in scenes, four times as large
   let asked = 0, queue = Promise.resolve(); // the number of the last picture, and what is still at work
 
@@ -283,7 +283,8 @@ addEventListener("DOMContentLoaded", () => {
   const drawingSays = make("p", { class: "try-note", id: "try-drawing-says", role: "status" });
   const drawingPanel = [drawingSays];
   drawingSays.textContent = "The drawings come …";
-  let opening, art, pen, sheet, stamp = 0, mark = "stamp", size = "medium", colour = "", thickness = 14;
+  let opening, art, pen, sheet, backgrounds, stamp = 0, mark = "stamp", size = "medium", colour = "", thickness = 14;
+  let drawn = { background: 0, strokes: [] }; // what lies on the paper: each stroke is a function that draws it again
   const place = { x: SIDE / 2, y: SIDE / 2 }, past = [];
   let pending = 0;
 
@@ -305,7 +306,7 @@ addEventListener("DOMContentLoaded", () => {
     pen = paper.getContext("2d", { willReadFrequently: true });
     [pen.lineCap, pen.lineJoin] = ["round", "round"];
     panels[3].replaceChildren(...drawingControls());
-    setBackground(0);
+    redraw();
   }
 
   async function decoded(href) {
@@ -324,7 +325,7 @@ addEventListener("DOMContentLoaded", () => {
     const sizes = make("select", { onchange: () => { size = sizes.value; pick("stamp"); } },
       ...names.map((name) => make("option", { value: name }, name)));
     sizes.value = size;
-    const backgrounds = make("select", { onchange: () => setBackground(+backgrounds.value) },
+    backgrounds = make("select", { onchange: () => change({ ...drawn, background: +backgrounds.value }) },
       ...art.backgrounds.map((one, i) => make("option", { value: i }, one.name)));
     const colours = { black: "rgb(20, 20, 20)", white: "rgb(255, 255, 255)", ...art.colours };
     const brushes = make("select", { onchange: () => { colour = colours[brushes.value]; pick("brush"); } },
@@ -340,8 +341,8 @@ addEventListener("DOMContentLoaded", () => {
       stampRow.hidden = kind !== "stamp";
       brushRow.hidden = kind !== "brush";
       drawingSays.textContent = kind === "stamp"
-        ? `A tap puts a ${size} ${art.nouns[stamp].name} there.`
-        : `Draw with a ${brushes.value} brush.`;
+        ? `A tap puts a ${size} ${art.nouns[stamp].name} there. With keys: the arrows move the cross, the space bar puts it.`
+        : `Draw with a ${brushes.value} brush. With keys: the arrows move the cross, the space bar makes a dot.`;
     }
     const label = (text, control) => {
       control.id = `try-${text.toLowerCase()}`;
@@ -353,46 +354,75 @@ addEventListener("DOMContentLoaded", () => {
     return [
       make("div", { class: "try-row" }, label("Where", backgrounds), marks.box), stampRow, brushRow,
       make("div", { class: "try-easel" }, paper, cross),
-      make("div", { class: "try-row" }, button("Undo", undo), button("Begin again", () => setBackground(+backgrounds.value))),
+      make("div", { class: "try-row" }, button("Undo", undo), button("Begin again", () => change({ ...drawn, strokes: [] }))),
       drawingSays,
     ];
   }
 
-  function setBackground(i) {
+  // Another drawing in place of this one, which Undo brings back.
+  function change(next) {
     remember();
-    pen.drawImage(art.backgrounds[i].image, 0, 0, SIDE, SIDE);
-  }
-
-  function remember() {
-    past.push(pen.getImageData(0, 0, SIDE, SIDE));
-    if (past.length > HISTORY) past.shift();
-  }
-
-  function undo() {
-    if (past.length < 2) {
-      drawingSays.textContent = "There is nothing to undo.";
-      return;
-    }
-    pen.putImageData(past.pop(), 0, 0);
+    drawn = next;
+    redraw();
     describeDrawing();
   }
 
-  function putStamp(x, y) {
+  function remember() {
+    past.push(drawn);
+    if (past.length > HISTORY) past.shift();
+  }
+
+  function redraw() {
+    pen.drawImage(art.backgrounds[drawn.background].image, 0, 0, SIDE, SIDE);
+    drawn.strokes.forEach((stroke) => stroke());
+  }
+
+  function undo() {
+    if (!past.length) {
+      drawingSays.textContent = "There is nothing to undo.";
+      return;
+    }
+    drawn = past.pop();
+    backgrounds.value = drawn.background;
+    redraw();
+    describeDrawing();
+  }
+
+  // Draw, and keep how: the background can change under it.
+  function add(stroke) {
+    stroke();
+    drawn = { ...drawn, strokes: [...drawn.strokes, stroke] };
+  }
+
+  function putStamp({ x, y }) {
     const columns = sheet.naturalWidth / 64, { place: cell } = art.nouns[stamp], side = SIZES[size];
-    pen.imageSmoothingQuality = "high";
-    pen.drawImage(sheet, cell % columns * 64, Math.floor(cell / columns) * 64, 64, 64, x - side / 2, y - side / 2, side, side);
+    add(() => {
+      pen.imageSmoothingQuality = "high";
+      pen.drawImage(sheet, cell % columns * 64, Math.floor(cell / columns) * 64, 64, 64, x - side / 2, y - side / 2, side, side);
+    });
   }
 
   function brush(from, to) {
-    [pen.strokeStyle, pen.lineWidth] = [colour, thickness];
-    pen.beginPath();
-    pen.moveTo(from.x, from.y);
-    pen.lineTo(to.x + 0.01, to.y); // a dot has a length, too
-    pen.stroke();
+    const look = [colour, thickness];
+    add(() => {
+      [pen.strokeStyle, pen.lineWidth] = look;
+      pen.beginPath();
+      pen.moveTo(from.x, from.y);
+      pen.lineTo(to.x + 0.01, to.y); // a dot has a length, too
+      pen.stroke();
+    });
   }
 
+  // What is drawn, in words; of empty paper nothing is said.
   function describeDrawing() {
     clearTimeout(pending);
+    if (!drawn.strokes.length) {
+      ++asked; // what is still at work has been overtaken
+      sceneChoice.mark(-1);
+      clear();
+      saying.textContent = "The paper is empty. Put something there, and the captioner says what it sees.";
+      return;
+    }
     pending = setTimeout(() => describe(async () => ({ image: paper, width: SIDE, height: SIDE })), 200);
   }
 
@@ -407,7 +437,7 @@ addEventListener("DOMContentLoaded", () => {
     paper.setPointerCapture(event.pointerId);
     remember();
     let last = where(event);
-    if (mark === "stamp") putStamp(last.x, last.y);
+    if (mark === "stamp") putStamp(last);
     else brush(last, last);
     const move = (moved) => {
       if (mark === "stamp" || !moved.isPrimary) return;
@@ -432,7 +462,7 @@ addEventListener("DOMContentLoaded", () => {
       showCross();
     } else if (event.key === " " || event.key === "Enter") {
       remember();
-      if (mark === "stamp") putStamp(place.x, place.y);
+      if (mark === "stamp") putStamp(place);
       else brush(place, place);
       describeDrawing();
     } else {

@@ -186,6 +186,43 @@ class TestBatcher:
 
         assert run_by_its_own_clock(main) == ([0, 2], [[0], [2]])
 
+    def test_who_waits_is_told_so_also_while_the_work_hangs(self, run_by_its_own_clock):
+        async def main(clock):
+            batcher = Slow(1000, most=1, wait=0, patience=0.5)
+            batcher.start()
+            first = asyncio.create_task(batcher.submit(0))
+            await asyncio.sleep(0.2)
+            with pytest.raises(TooLate):
+                await batcher.submit(1)
+            told = clock()
+            assert not first.done()
+            await batcher.stop()
+            return told
+
+        assert run_by_its_own_clock(main) == pytest.approx(0.7, abs=0.05)
+
+    def test_how_long_the_work_has_run_is_known(self):
+        work = Work(held=True)
+
+        async def main():
+            batcher = Batcher(work, most=1, wait=0)
+            batcher.start()
+            assert batcher.busy_seconds == 0
+            task = asyncio.create_task(batcher.submit(1))
+            await settle()
+            early = batcher.busy_seconds
+            await asyncio.sleep(0.05)
+            assert 0 < early < early + 0.04 < batcher.busy_seconds
+            work.go.set()
+            await task
+            assert batcher.busy_seconds == 0
+            with pytest.raises(TypeError):
+                await batcher.submit(None)  # which cannot be doubled
+            assert batcher.busy_seconds == 0
+            await batcher.stop()
+
+        run(main())
+
     def test_it_goes_on_when_all_who_waited_were_too_late(self, run_by_its_own_clock):
         async def main(clock):
             batcher = Slow(1, most=1, wait=0, patience=0.5)

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import types
 
 import pytest
@@ -77,6 +78,17 @@ def writer_with(handle, **limits):
     writer = RayWriter(lambda: None, 64, "greedy", 2, Limits(**limits))
     writer.handle = handle
     return writer
+
+
+def test_ray_is_told_of_a_replica_whose_model_hangs():
+    replica = Replica(lambda: load_captioner("scenes"), "greedy", Limits(hung=5))
+    replica.check_health()
+    replica.writer.batcher.begun = time.monotonic() - 4
+    replica.check_health()
+    replica.writer.batcher.begun -= 2
+    with pytest.raises(RuntimeError, match="at one batch for more than 5 s"):
+        replica.check_health()
+    assert writer_with(Handle()).busy_seconds == 0
 
 
 def test_a_replica_says_what_the_model_says_in_batches():

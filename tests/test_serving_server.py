@@ -36,6 +36,7 @@ class Echo:
 
     size = 64
     waiting = 0
+    busy_seconds = 0.0
 
     def __init__(self, error=None):
         self.error = error
@@ -278,6 +279,36 @@ def test_it_is_not_ready_before_it_starts_and_when_it_stops():
 
     found = asyncio.run(main())
     assert [one.status_code for one in found] == [503, 200, 503] and writer.stopped
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(0.0, 200), (59.9, 200), (60.1, 503)])
+def test_a_model_that_hangs_is_noticed(seconds, status):
+    writer = Echo()
+    writer.busy_seconds = seconds
+    found, _ = ask(writer, get("/health"), get("/ready"))
+    assert [one.status_code for one in found] == [status, status]
+    assert found[1].json() == {"ready": status == 200}
+    assert ("hangs" in found[0].json()["status"]) == (status == 503)
+
+
+def test_while_a_model_hangs_who_waits_is_refused_and_then_it_goes_on(good):
+    go = threading.Event()
+    model = tiny(0)
+    writes = model.caption
+    model.caption = lambda *given: go.wait(30) and writes(*given)
+    limits = Limits(hung=0.2, patience=0.3, wait=0, batch=1)
+
+    async def hang(client):
+        first = asyncio.create_task(post(good[0])(client))
+        while (await client.get("/health")).status_code == 200:
+            await asyncio.sleep(0.02)
+        second = await post(good[1])(client)
+        go.set()
+        return [second, await first, await client.get("/health"), await client.get("/ready")]
+
+    (found,), _ = ask(LocalWriter(lambda: model, "greedy", limits), hang, limits=limits)
+    assert [one.status_code for one in found] == [503, 200, 200, 200]
+    assert found[0].json() == {"error": "waited more than 0.3 seconds"}
 
 
 def numbers_of(text):

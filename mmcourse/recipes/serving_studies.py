@@ -351,6 +351,10 @@ class Sleeper:
     def waiting(self):
         return len(self.batcher.waiting)
 
+    @property
+    def busy_seconds(self):
+        return self.batcher.busy_seconds
+
     async def start(self):
         self.batcher.start()
 

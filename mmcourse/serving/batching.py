@@ -44,7 +44,7 @@ class Batcher:
             came. 0 takes whoever is there.
         limit: how many items wait at most. One more raises :class:`Full`.
         patience: an item that has waited for so many seconds is not begun any more, and raises
-            :class:`TooLate`.
+            :class:`TooLate`, also while ``work`` hangs.
 
     Where ``work`` fails on several items, each is tried alone, so that only those fail that are bad
     themselves. ``start`` and ``stop`` are called in the event loop that calls ``submit``.
@@ -64,6 +64,7 @@ class Batcher:
         self.waiting = deque()
         self.arrived = asyncio.Event()  # somebody came, or the batcher is to stop
         self.stopping = False
+        self.begun = None  # when the present call of work began
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
         self.loop_task = None
 
@@ -71,13 +72,20 @@ class Batcher:
         """Begin to take batches."""
         self.loop_task = asyncio.create_task(self.run())
 
+    @property
+    def busy_seconds(self):
+        """For how long the present call of ``work`` has run; 0 if there is none."""
+        return 0.0 if self.begun is None else time.monotonic() - self.begun
+
     async def submit(self, item):
         """The result of ``work`` for one item. Raises Full, TooLate, Stopped, or what work does."""
         if self.stopping:
             raise Stopped("the server is stopping: ask another one")
         if len(self.waiting) >= self.limit:
             raise Full(f"{self.limit} requests wait already: try again later")
-        answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+        loop.call_later(self.patience + 0.01, self.drop_late)  # even if no batch ends until then
         self.waiting.append(Waiting(item, time.monotonic(), answer))
         self.arrived.set()
         return await answer
@@ -145,7 +153,12 @@ class Batcher:
 
     async def call(self, items):
         """What ``work`` makes of items, computed in the thread, so that the loop goes on."""
-        results = await asyncio.get_running_loop().run_in_executor(self.thread, self.work, items)
+        self.begun = time.monotonic()
+        try:
+            loop = asyncio.get_running_loop()
+            results = await loop.run_in_executor(self.thread, self.work, items)
+        finally:
+            self.begun = None
         if len(results) != len(items):
             raise ValueError(f"work gave {len(results)} results for {len(items)} items")
         return results

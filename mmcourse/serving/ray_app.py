@@ -28,6 +28,12 @@ class Replica:
         torch.set_num_threads(1)  # as many replicas as cores
         self.writer = LocalWriter(load, strategy, limits)
         self.started = False
+        self.hung = limits.hung
+
+    def check_health(self):
+        """Ray asks this, and replaces a replica that raises: here, where the model hangs."""
+        if self.writer.busy_seconds > self.hung:
+            raise RuntimeError(f"the model has been at one batch for more than {self.hung:g} s")
 
     async def write(self, picture):
         """What is said of one picture, a dict."""
@@ -83,6 +89,11 @@ class RayWriter:
         """Start Ray and the replicas, and wait until they have loaded."""
         await asyncio.to_thread(self.start_replicas)
         take_signals_back()
+
+    @property
+    def busy_seconds(self):
+        """Always 0: Ray itself asks each replica whether its model hangs."""
+        return 0.0
 
     def start_replicas(self):
         import ray

@@ -1,8 +1,9 @@
 """The web application: pictures come in, captions go out, and what cannot be held is refused.
 
 ``POST /caption`` takes the bytes of a picture as its body. ``GET /`` is a page that sends one,
-``/health`` says that the process lives, ``/ready`` that it takes requests, ``/metrics`` has numbers
-for Prometheus, ``/openapi.json`` describes all this. It needs the extra ``serve``.
+``/health`` says that the process lives and its model goes on, ``/ready`` that it takes requests,
+``/metrics`` has numbers for Prometheus, ``/openapi.json`` describes all this. It needs the extra
+``serve``.
 """
 
 import asyncio
@@ -47,6 +48,7 @@ class Limits:
     patience: float = 10.0  #: seconds that a picture may wait for the model
     batch: int = 16  #: pictures that the model sees at a time
     wait: float = 0.005  #: seconds that a picture waits for company
+    hung: float = 60.0  #: seconds for one batch, after which the model is taken to hang
 
 
 class Refused(Exception):
@@ -82,6 +84,11 @@ class LocalWriter:
     def waiting(self):
         """How many pictures wait."""
         return len(self.batcher.waiting)
+
+    @property
+    def busy_seconds(self):
+        """For how long the model has been at its present batch, 0 if it has none."""
+        return self.batcher.busy_seconds
 
     def caption(self, pictures):
         """What is said of each of a list of pictures, uint8 (size, size, 3): a list of dicts."""
@@ -155,7 +162,7 @@ class Metrics:
 class Desk:
     """Where requests come in: each is read, checked, described, counted and logged.
 
-    ``writer`` has ``size``, ``waiting``, ``start``, ``stop`` and ``write``, as
+    ``writer`` has ``size``, ``waiting``, ``busy_seconds``, ``start``, ``stop`` and ``write``, as
     :class:`LocalWriter`. ``monitor`` is a :class:`~mmcourse.serving.Monitor` or None. ``log`` is
     called with a dict for each request; a picture or a caption is never in it.
     """
@@ -173,6 +180,11 @@ class Desk:
         self.decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")  # a picture at a time
         self.run = secrets.token_hex(3)
         self.numbers = itertools.count(1)
+
+    @property
+    def hangs(self):
+        """Whether the model has been at one batch for so long that it will hardly come back."""
+        return self.writer.busy_seconds > self.limits.hung
 
     async def caption(self, request):
         """The answer to a request, whatever it is."""
@@ -342,13 +354,16 @@ def make_app(writer, limits=None, monitor=None, log=None):
     async def page():
         return PAGE.read_text(encoding="utf-8")
 
-    @app.get("/health", summary="Whether the process lives")
+    @app.get("/health", summary="Whether the process lives and its model goes on")
     async def health():
+        if desk.hangs:
+            return JSONResponse({"status": "the model hangs: start the server again"}, 503)
         return {"status": "alive"}
 
     @app.get("/ready", summary="Whether it takes requests")
     async def ready():
-        return JSONResponse({"ready": desk.ready}, 200 if desk.ready else 503)
+        ready = desk.ready and not desk.hangs
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="Numbers for Prometheus")
     async def metrics():

@@ -9,21 +9,26 @@ from sphinx.util.docutils import SphinxRole
 
 PAGE = "book/try"
 SCRIPTS = ("scenes.js", "captioner.js", "page.js")
-STUDY = "mmcourse/recipes/measured/serving_page.json"
+MEASURED = "mmcourse/recipes/measured"
+OTHERS = "engines."  # begins what was found in other browsers than Chromium
 
 
 class Tried(SphinxRole):
-    """``{tried}`scenes.count```: a number of the study that compared the page with Python."""
+    """``{tried}`scenes.count```: a number of the study that compared the page with Python.
+
+    ``{tried}`engines.firefox.scenes.count``` is one of the study in other browsers.
+    """
 
     def run(self):
-        path = Path(self.env.srcdir, STUDY)
+        study = "serving_page_engines" if self.text.startswith(OTHERS) else "serving_page"
+        path = Path(self.env.srcdir, MEASURED, f"{study}.json")
         self.env.note_dependency(str(path))
         value = json.loads(path.read_text(encoding="utf-8"))
         try:
-            for name in self.text.split("."):
+            for name in self.text.removeprefix(OTHERS).split("."):
                 value = value[name]
         except (KeyError, TypeError):
-            message = f"{STUDY} has no {self.text}: run tools/book/captioner_page_study.py"
+            message = f"{path.name} has no {self.text}: run tools/book/captioner_page_study.py"
             return [], [self.inliner.reporter.error(message)]
         return [nodes.Text(written(value))], []
 

@@ -188,9 +188,11 @@ def test_the_command_writes_and_says_what(tmp_path, capsys):
     assert "mmcourse export: " in capsys.readouterr().err
 
 
-def test_the_page_was_compared_over_500_scenes():
-    """The study that tools/book/captioner_page_study.py stored."""
-    found = read_study("serving_page")["scenes"]
+@pytest.mark.parametrize("browser", ["chromium", "firefox", "webkit"])
+def test_the_page_was_compared_over_500_scenes(browser):
+    """The studies that tools/book/captioner_page_study.py and other_engines.py stored."""
+    others = read_study("serving_page_engines")
+    found = others.get(browser, read_study("serving_page"))["scenes"]
     assert found["count"] == found["same_sentences"] == 500
     assert found["pixels_that_differ"] == 0
     assert max(found["largest_difference"].values()) < 1e-4

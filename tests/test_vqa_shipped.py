@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from mmcourse.data import EmojiScenes
 from mmcourse.data.dialogues import TwoThings
@@ -146,6 +147,11 @@ def test_the_questions_of_a_scene_are_drawn_together():
 
     asked = [Asked(row, "", "Yes .", kind) for row, kind in zip(rows, "aabab", strict=True)]
     by_kind = shares_by_kind(flags, asked, draws=50)
+    for which, right in (("b", False), ("all", True)):
+        rows = [0, 0, 0, 1, 1, 2]
+        found = share_by_scene([right] * 6, rows, draws=20)
+        exact = binomtest(3 * right, 3).proportion_ci(0.95, "exact")  # three scenes
+        assert (found.low, found.high) == pytest.approx((exact.low, exact.high)), which
     assert list(by_kind) == ["all", "a", "b"]
     assert by_kind["a"].value == 2 / 3 and by_kind["b"].value == 0 and by_kind["all"].value == 0.4
     assert is_right(["yes", "no", "yes"], asked[:3]).tolist() == [True, False, True]

@@ -83,6 +83,7 @@ def test_every_arm_was_trained_with_every_seed_and_answered_all(found, asked):
         assert tuple(each["seed"] for each in row["seeds"]) == studies.SEEDS
         assert {float(rate) for rate in row["rates"]} == set(studies.RATES)
         assert row["rates"][str(row["rate"])] == max(row["rates"].values())
+        assert studies.RATES[0] < row["rate"] < studies.RATES[-1]  # the text says so
         for each in row["seeds"]:
             for name, questions in asked.items():
                 assert len(each[name]) == len(each[f"{name} chosen"]) == len(questions)

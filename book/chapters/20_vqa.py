@@ -99,8 +99,9 @@ guesses = {"by kind": Majority(seen, by_text=False), "by question": Majority(see
 blind = {name: is_right(reader.answer_all(test.asked), test.asked) for name, reader in guesses.items()}
 blind = {name: shares_by_kind(flags, test.asked, draws=200) for name, flags in blind.items()}
 for kind in ("all", *KINDS):
-    row = "  ".join(f"{name} {table[kind].value:4.0%}" for name, table in blind.items())
-    print(f"{kind:10} {row}")
+    shares = {name: table[kind] for name, table in blind.items()}
+    row = [f"{name} {one.value:4.0%} ({one.low:.0%} to {one.high:.0%})" for name, one in shares.items()]
+    print(f"{kind:10} " + "   ".join(f"{part:28}" for part in row).rstrip())
 
 # %% tags=["remove-cell"]
 glue("vqa_blind", float(blind["by kind"]["all"].value), display=False)
@@ -108,7 +109,7 @@ glue("vqa_blind_text", float(blind["by question"]["all"].value), display=False)
 glue("vqa_blind_presence", float(blind["by kind"]["presence"].value), display=False)
 
 # %% [markdown]
-# Counting answers {glue:text}`vqa_blind:.0%`. Looking the question up adds nothing, and in *count* less is right: most texts were seen a few times only, so we guess that such a table overfits. A network that reads might find more; a section below trains one. (*Object* has hundreds of answers, so the most frequent is hardly ever right.) The data was made so that few answers are frequent: half of the *presence* questions ask for something that is not there, and most counts of *one* are left out. In collected data that takes an effort. {cite:t}`goyal2017vqa` added to each question a similar picture with another answer, and {cite:t}`hudson2019`, who make questions from descriptions of photographs as we do, still report 42.1 % for a network that does not look. **A score means nothing without the row of who did not look.**
+# Counting answers {glue:text}`vqa_blind:.0%`. Looking the question up adds nothing, and in *count* rather less is right: most texts were seen a few times only, so we guess that such a table overfits. A network that reads might find more; a section below trains one. (*Object* has hundreds of answers, so the most frequent is hardly ever right.) The data was made so that few answers are frequent: half of the *presence* questions ask for something that is not there, and most counts of *one* are left out. In collected data that takes an effort. {cite:t}`goyal2017vqa` added to each question a similar picture with another answer, and {cite:t}`hudson2019`, who make questions from descriptions of photographs as we do, still report 42.1 % for a network that does not look. **A score means nothing without the row of who did not look.**
 #
 # ## The formula
 #
@@ -263,7 +264,7 @@ glue("vqa_gap", max(gaps), display=False)
 #
 # ## What each part is worth
 #
-# The shipped model was trained once. What its parts are worth we measure on smaller runs: `python -m mmcourse.recipes.vqa_studies table` trains five answerers, each with three seeds, on {glue:text}`vqa_study_scenes` scenes and in {glue:text}`vqa_study_steps` steps, against 12,000 and 1,300 of the shipped one. Each **arm** has its own learning rate, the best of three that were tried for {glue:text}`vqa_study_tried` steps on scenes that are not reported. (Where that is the smallest or the largest of the three, a rate beyond it might suit the arm better.) All begin as the shipped model began.
+# The shipped model was trained once. What its parts are worth we measure on smaller runs: `python -m mmcourse.recipes.vqa_studies table` trains five answerers, each with three seeds, on {glue:text}`vqa_study_scenes` scenes and in {glue:text}`vqa_study_steps` steps, against 12,000 and 1,300 of the shipped one. Each **arm** has its own learning rate, the best of four that were tried for {glue:text}`vqa_study_tried` steps on scenes that are not reported; it was never the smallest or the largest of them. All begin as the shipped model began.
 #
 # | arm | what it lacks |
 # |---|---|
@@ -329,7 +330,7 @@ glue("vqa_study_scenes", f"{settings['scenes'][0]:,}", display=False)
 #
 # ## The shipped model, by kind
 #
-# `vqa` itself was trained longer, on more scenes. Every share below is the share of exactly right answers, with a 95 % interval that redraws scenes, since the questions about one scene stand or fall together. All rows are of one trained model: the intervals hold for it, not for another seed. (Where all or none are right, here and below, redrawing scenes gives the same number each time. Such an interval has no width, which is no certainty.)
+# `vqa` itself was trained longer, on more scenes. Every share below is the share of exactly right answers, with a 95 % interval that redraws scenes, since the questions about one scene stand or fall together. All rows are of one trained model: the intervals hold for it, not for another seed. (Where all or none are right, redrawing scenes gives the same number each time, which is no certainty. There, here and below, stands the exact interval of {cite:t}`clopper1934` for as many scenes, each counted once: of 100 scenes without an error, 96 % to 100 %.)
 #
 # One more reader is cheap. The captioner states every fact already. `answer_from` parses its caption into facts, and a rule for each kind of question takes one; nothing is trained.
 
@@ -749,15 +750,32 @@ glue("vqa_two_count", len(two), display=False)
 # A user sees one answer, so its confidence must mean something (chapter 13). The model's own probability is {eq}`eq-vqa-words`. Two numbers, an offset and the weight of its log-odds, were fitted to answers about 1,000 other scenes of `val` (Platt, as in chapter 14), and make of it a probability of being right.
 
 # %%
-confident, reliable = {}, {}
+def ece_by_scene(confidence, flags, asked):
+    """The ECE of some answers, with an interval over scenes."""
+    of_scene = {}
+    for row, each in enumerate(asked):
+        of_scene.setdefault(each.scene, []).append(row)
+    groups = [np.array(rows) for rows in of_scene.values()]
+
+    def error(drawn):
+        rows = np.concatenate([groups[number] for number in drawn])
+        return ece(confidence[rows], flags[rows])
+
+    found = bootstrap(error, np.arange(len(groups)), draws=200)
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+# %%
+reliable = {}
 said["second turns"] = model.answer_all(talk.memory, talk.asked)
 for name, part in (splits | {"second turns": talk}).items():
     texts, log_probs = said[name]
     flags = is_right(texts, part.asked)
     reliable[name] = np.array(model.confidences(log_probs)), flags
     own = np.exp(log_probs).clip(0, 1)
-    print(f"{name:12} ECE {ece(reliable[name][0], flags):.3f}, of its own probability {ece(own, flags):.3f}; "
-          f"right {flags.mean():.1%}, mean confidence {reliable[name][0].mean():.1%}")
+    fitted = ece_by_scene(reliable[name][0], flags, part.asked)
+    print(f"{name:12} ECE {fitted}, of its own probability {ece_by_scene(own, flags, part.asked)}; "
+          f"right {flags.mean():.1%}, confident {reliable[name][0].mean():.1%}")
     glue(f"vqa_ece_{name}".replace(" ", "_"), ece(reliable[name][0], flags), display=False)
     glue(f"vqa_own_ece_{name}".replace(" ", "_"), ece(own, flags), display=False)
 of_coin = [each.kind == "the other colour" for each in talk.asked]
@@ -785,7 +803,7 @@ axes.set(xlabel="confidence", ylabel="share right", xlim=(0, 1.03), ylim=(0, 1.0
 axes.legend();
 
 # %% [markdown]
-# On `val`, whose other scenes fitted the two numbers, confidence and truth differ by {glue:text}`vqa_ece_val:.3f` in the mean over answers, most of which lie in the last bin; without the two numbers it would be {glue:text}`vqa_own_ece_val:.3f`. On `composition` it is {glue:text}`vqa_ece_composition:.3f`, and there they do not help. On `style` it is {glue:text}`vqa_ece_style:.3f`, and without them {glue:text}`vqa_own_ece_style:.3f`: **before drawings of an artist whom it never saw, it is too sure**, and what was fitted to known artists makes it no better. `mmcourse ask` says so below 0.5, and then only.
+# On `val`, whose other scenes fitted the two numbers, confidence and truth differ by {glue:text}`vqa_ece_val:.3f` in the mean over answers, most of which lie in the last bin (the intervals draw scenes anew; noise adds to an ECE, so they lie rather too high than too low); without the two numbers it would be {glue:text}`vqa_own_ece_val:.3f`. On `composition` it is {glue:text}`vqa_ece_composition:.3f`, and there they do not help. On `style` it is {glue:text}`vqa_ece_style:.3f`, and without them {glue:text}`vqa_own_ece_style:.3f`: **before drawings of an artist whom it never saw, it is too sure**, and what was fitted to known artists makes it no better. `mmcourse ask` says so below 0.5, and then only.
 #
 # Second turns had no part in the fit. Over all of them the error is {glue:text}`vqa_ece_second_turns:.3f`; but the coin of *the other colour* is shown with {glue:text}`vqa_coin_sure:.2f`, and {glue:text}`vqa_turn_true_the_other_colour:.0%` are right. And the confidence is one of questions that the data would ask. *What colour is the dog?*, where there is none, is answered all the same, with {glue:text}`vqa_false_sure:.2f` in the mean. Ask first whether there is one.
 #

@@ -45,7 +45,7 @@ TESTED, TUNED, TALKED = 200, 100, 100  # scenes for testing, tuning, and testing
 STEPS, TRIED_STEPS = 160, 60  # of training, and of each rate that is tried
 SCENES = 16  # of a batch, with four questions each
 SEEDS = (0, 1, 2)
-RATES = (5e-4, 1.5e-3, 4.5e-3)
+RATES = (1.5e-4, 5e-4, 1.5e-3, 4.5e-3)
 ARMS = ("answerer", "no grounding", "untrained encoder", "does not look", "does not read")
 
 

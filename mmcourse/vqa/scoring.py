@@ -40,7 +40,9 @@ def is_right(texts, asked):
 def share_by_scene(flags, scenes, draws=500):
     """The share of the flags that is True, with an interval over scenes.
 
-    ``scenes`` says to which scene each flag belongs; the flags of a scene are drawn together.
+    ``scenes`` says to which scene each flag belongs; the flags of a scene are drawn together. Where
+    all or none are True every draw is the same: there the interval is the exact one of Clopper and
+    Pearson (1934) for as many scenes, each counted once.
     """
     flags = np.asarray(flags, float)
     _, rows = np.unique(np.asarray(scenes), return_inverse=True)
@@ -50,7 +52,13 @@ def share_by_scene(flags, scenes, draws=500):
     def share(right, total):
         return right.sum() / total.sum()
 
-    return bootstrap(share, right, total, draws=draws)
+    found = bootstrap(share, right, total, draws=draws)
+    least = 0.025 ** (1 / len(total))  # of a share of 1, at 95 %
+    if found.value == 1:
+        return found._replace(low=least)
+    if found.value == 0:
+        return found._replace(high=1 - least)
+    return found
 
 
 def shares_by_kind(flags, asked, draws=500):

@@ -197,3 +197,28 @@ def test_the_page_was_compared_over_500_scenes(browser):
     assert found["pixels_that_differ"] == 0
     assert max(found["largest_difference"].values()) < 1e-4
     assert found["seconds_longest"] < 5 and found["seconds_median"] < 1
+
+
+def test_options_go_to_the_strategy(shipped, images):
+    with pytest.raises(ValueError, match="beams must be at least 1, got 0"):
+        shipped[2].caption([images[0]], beams=0)
+
+
+def test_without_a_noun_the_confidence_is_0(shipped, images):
+    _, readings = shipped[2].see(images[:1])
+    cells = torch.from_numpy(readings)
+    assert shipped[2].confidence("something on the grass", cells) == 0
+
+
+def test_what_is_about_the_captioner_has_its_doubt(shipped):
+    captioner, _, graphs = shipped
+    assert graphs.about["low_confidence"] == captioner.low_confidence
+    assert graphs.about["confidence_is"] == captioner.confidence_is
+
+
+def test_threads_are_as_many_as_were_asked_for(shipped):
+    _, folder, _ = shipped
+    for threads in (1, 2):
+        graphs = onnx.OnnxCaptioner(folder, threads)
+        for graph in (graphs.picture_graph, graphs.words_graph):
+            assert graph.get_session_options().intra_op_num_threads == threads

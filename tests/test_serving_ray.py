@@ -213,3 +213,16 @@ def test_ray_is_asked_for_what_was_set(ray):
     assert writer.application.given == (len, "beam", limits)
     asyncio.run(writer.start())
     assert {"proxy_location": "Disabled"} in ray.asked and isinstance(writer.handle, Handle)
+
+
+def test_replicas_import_what_the_front_imports(ray, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/some/where")
+    asyncio.run(RayWriter(len, 64, "beam", 3, Limits()).start())
+    options = next(each for each in ray.asked if "runtime_env" in each)
+    assert options["runtime_env"] == {"env_vars": {"PYTHONPATH": "/some/where"}}
+
+
+def test_a_replica_has_the_limits_that_were_set():
+    limits = Limits(batch=3, wait=0.2, waiting=5, patience=7)
+    batcher = Replica(lambda: None, "greedy", limits).writer.batcher
+    assert (batcher.most, batcher.wait, batcher.limit, batcher.patience) == (3, 0.2, 5, 7)

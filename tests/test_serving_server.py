@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.requests import ClientDisconnect
 
 from mmcourse.captioning import SceneCaptioner
 from mmcourse.data import EmojiScenes
@@ -431,3 +432,90 @@ def test_scenes_are_seen_as_they_are():
     scene = EmojiScenes("val")[5]
     seen = application.read_picture(encoded(scene.image), 10**6, 64)
     np.testing.assert_array_equal(seen, scene.image)
+
+
+def test_a_writer_has_the_limits_that_were_set():
+    limits = Limits(batch=3, wait=0.2, waiting=5, patience=7)
+    batcher = LocalWriter(tiny, limits=limits).batcher
+    assert (batcher.most, batcher.wait, batcher.limit, batcher.patience) == (3, 0.2, 5, 7)
+
+
+def test_latency_is_counted_in_seconds(good):
+    writer = Echo()
+
+    async def slow(client):
+        writer.go.clear()
+        asyncio.get_running_loop().call_later(0.1, writer.go.set)
+        return await post(good[0])(client)
+
+    (_, found), _ = ask(writer, slow, get("/metrics"))
+    assert 0.05 < numbers_of(found.text)["mmcourse_latency_seconds_sum",] < 10
+
+
+def test_no_memory_for_a_picture_is_told_when_to_come_again(good, monkeypatch):
+    def full(*_):
+        raise MemoryError("there is too little memory")
+
+    monkeypatch.setattr(application, "load_picture", full)
+    (found,), _ = ask(Echo(), post(good[0]))
+    assert found.status_code == 503 and found.headers["retry-after"] == "1"
+    assert found.json() == {"error": "there is too little memory"}
+
+
+def test_an_upload_that_is_cut_off_is_refused():
+    async def stream():
+        yield b"half of it"
+        raise ClientDisconnect
+
+    with pytest.raises(application.Refused, match="ended before the picture did") as refused:
+        asyncio.run(application.read_body(types.SimpleNamespace(stream=stream), Limits()))
+    assert refused.value.status == 400
+
+
+def test_captions_of_high_confidence_are_not_counted_as_low(good, monkeypatch):
+    writer = Echo()
+    sure = {"caption": "a cup", "confidence": 0.9, "low_confidence": False, "batch": 1}
+
+    async def write(picture):
+        return sure
+
+    monkeypatch.setattr(writer, "write", write)
+    (_, found), _ = ask(writer, post(good[0]), get("/metrics"))
+    assert numbers_of(found.text)["mmcourse_low_confidence_total",] == 0
+
+
+def test_who_waits_is_counted_at_the_time():
+    writer = Echo()
+
+    async def later(client):
+        writer.waiting = 7
+        return await client.get("/metrics")
+
+    (before, after), _ = ask(writer, get("/metrics"), later)
+    found = [numbers_of(one.text)["mmcourse_pictures_waiting",] for one in (before, after)]
+    assert found == [0, 7]
+
+
+def test_it_is_not_ready_while_it_stops():
+    ready = []
+
+    class Last(Echo):
+        async def stop(self):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+                ready.append((await client.get("/ready")).status_code)
+
+    app = make_app(Last(), log=lambda row: None)
+
+    async def main():
+        async with app.router.lifespan_context(app):
+            pass
+
+    asyncio.run(main())
+    assert ready == [503]
+
+
+def test_a_type_may_have_capitals():
+    body = encoded(np.zeros((8, 8, 3), np.uint8))
+    (found,), _ = ask(Echo(), post(body, content_type="Image/PNG"))
+    assert found.status_code == 200

@@ -134,7 +134,19 @@ def test_numbers_are_pythons(engine, captioner):
 
 @pytest.mark.parametrize(
     "size",
-    [(64, 64), (65, 64), (33, 65), (1, 1), (300, 170), (40, 700), (10, 25), (128, 5), (50, 101)],
+    [
+        (64, 64),
+        (65, 64),
+        (33, 65),
+        (1, 1),
+        (300, 170),
+        (40, 700),
+        (10, 25),
+        (128, 5),
+        (50, 101),
+        (1500, 1600),
+        (700, 3200),
+    ],
 )
 def test_a_picture_is_made_smaller_as_in_python(engine, size):
     noise = DICE.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
@@ -337,6 +349,7 @@ def bomb(width, height):
         ("half.png", encode(NOISE)[:9000], "“half.png” is cut off or damaged: copy or download it"),
         ("huge.png", bomb(10_000, 10_000), "10000 × 10000 pixels, and the page takes up to 50 mil"),
         ("long.png", bomb(20_000, 1), "no side longer than 16,384. Make it smaller first"),
+        ("tall.png", bomb(1, 20_000), "no side longer than 16,384. Make it smaller first"),
     ],
 )
 def test_bad_files_get_a_sentence_that_says_what_to_do(page, name, content, sentence):
@@ -691,3 +704,274 @@ def test_the_graphs_are_those_of_the_shipped_captioner(engine, captioner, tmp_pa
     assert graphs.about["words"] == captioner.words
     assert graphs.about["calibration"] == list(captioner.calibration)
     assert len(nouns()) == 325 and "325 things" in (ROOT / f"{PAGE}.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("rows", [slice(0, 800), slice(800, 1600)])
+def test_what_is_transparent_in_a_large_picture_lies_on_white_and_is_told(engine, rows):
+    image = np.full((1600, 1500, 4), (200, 0, 0, 255), np.uint8)  # which is read in two bands
+    image[rows] = 0
+    pixels, notes = engine.evaluate(
+        """async (bytes) => {
+          const file = new File([Uint8Array.from(bytes)], "glass.png", { type: "image/png" });
+          const source = await Captioner.open(file);
+          return [[...Captioner.fit(source)], source.notes];
+        }""",
+        list(encode(Image.fromarray(image))),
+    )
+    expected = load_picture(Image.fromarray(image)).ravel()
+    assert np.abs(np.subtract(pixels, expected, dtype=int)).max() <= 1
+    assert notes == ["Parts of it are transparent: they lie on white."]
+
+
+def test_a_sentence_ends_where_it_is_as_long_as_may_be(engine, captioner):
+    image = EmojiScenes("val")[0].image
+    words, looks = engine.evaluate(
+        """async (image) => {
+          const { memory } = await Captioner.see(Uint8Array.from(image));
+          const longest = ABOUT.max_length;
+          ABOUT.max_length = 3;
+          const { words, looks } = await Captioner.write(memory);
+          ABOUT.max_length = longest;
+          return [words, looks.length];
+        }""",
+        image.ravel().tolist(),
+    )
+    assert words == captioner.caption(image, "greedy").tokens[:3] and looks == 3
+
+
+def test_a_sentence_that_is_stopped_has_one_word_and_without_a_noun_no_confidence(
+    engine, captioner
+):
+    image = EmojiScenes("val")[0].image
+    call = "(image) => Captioner.caption(Uint8Array.from(image), () => false)"
+    found = engine.evaluate(call, image.ravel().tolist())
+    assert found["words"] == captioner.caption(image, "greedy").tokens[:1]
+    assert nouns_of(found["words"][0]) == [] and found["confidence"] == 0
+
+
+def test_a_noun_that_is_named_twice_counts_once(engine):
+    call = "(words) => Captioner.nounsOf(words)"
+    names = [noun.name for noun in nouns()]
+    text = "a palm tree above a car and a palm tree"
+    found = engine.evaluate(call, text.split())
+    assert sorted(names[number - 1] for number in found) == ["car", "palm tree"]
+
+
+def test_a_gif_with_a_control_block_is_still(engine):
+    scene = Image.fromarray(EmojiScenes("val")[10].image)
+    call = "(bytes) => Captioner.animated(Uint8Array.from(bytes))"
+    content = encode(scene, "GIF", transparency=0)
+    assert b"\x21\xf9\x04" in content
+    assert engine.evaluate(call, list(content)) is False
+
+
+def test_doubt_is_told_where_the_confidence_is_low(page, captioner):
+    for number in (1, 5, 9):
+        page.locator(".try-scenes button").nth(number).click()
+        expected = captioner.caption(EmojiScenes("val")[SCENES[number]].image, "greedy")
+        say = page.locator(".try-card > .try-say").filter(has_text=f"“{expected.text}”. It gives")
+        doubted = "it may well be wrong" in say.inner_text()
+        assert doubted == (expected.confidence < captioner.low_confidence)
+
+
+def test_of_a_bad_file_nothing_earlier_stays(page):
+    assert "it looked most" in page.locator(".try-look").inner_text()
+    bring(page, "words.txt", b"no picture")
+    assert answers(page, "is no picture that this browser can read")
+    assert page.locator(".try-look").inner_text() == ""
+    assert page.locator(".try-output .try-note").inner_text() == ""
+
+
+def test_the_browser_leaves_what_is_dropped_to_the_page(page):
+    taken = """(name) => {
+      const data = new DataTransfer();
+      data.items.add(new File(["no picture"], "words.txt", { type: "text/plain" }));
+      const event = new DragEvent(name, { dataTransfer: data, bubbles: true, cancelable: true });
+      return !document.querySelector(".try-card").dispatchEvent(event);
+    }"""
+    assert page.evaluate(taken, "dragover")  # else nothing can be dropped
+    assert page.evaluate(taken, "drop")  # else the browser opens it in place of the page
+    assert answers(page, "is no picture that this browser can read")
+
+
+def test_a_photograph_has_the_cameras_pixels_and_the_button_stops_it(browser, chromium, address):
+    flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with (
+        browser.browser_type.launch(
+            executable_path=chromium, args=["--disable-gpu", *flags]
+        ) as own,
+        opened(own, address) as (tab, problems),
+    ):
+        tab.get_by_role("tab", name="A photograph").click()
+        tab.get_by_role("button", name="Start the camera").click()
+        tab.get_by_role("button", name="Take the picture").click()
+        assert said(tab)[0]
+        width, height = tab.evaluate(
+            "(({ videoWidth, videoHeight }) => [videoWidth, videoHeight])"
+            "(document.querySelector('video'))"
+        )
+        note = tab.locator(".try-output .try-note").inner_text()
+        assert width != height and f"The picture has {width} × {height} pixels" in note
+        tab.evaluate("globalThis.track = document.querySelector('video').srcObject.getTracks()[0]")
+        tab.get_by_role("button", name="Stop the camera").click()
+        assert tab.evaluate("track.readyState") == "ended"
+        assert not tab.get_by_role("button", name="Take the picture").is_visible()
+        assert tab.get_by_role("button", name="Start the camera").is_visible()
+        assert problems == []
+
+
+def select(tab, name, label):
+    tab.locator("select").and_(tab.get_by_label(name, exact=True)).select_option(label=label)
+
+
+def take_brush(tab, colour):
+    tab.get_by_role("radio", name="Brush").click()
+    select(tab, "Colour", colour)
+
+
+def is_black(tab, x, y):
+    """Whether a pixel of the drawing has the black of the brush."""
+    paper = tab.locator("canvas.try-paper")
+    call = "(paper, [x, y]) => [...paper.getContext('2d').getImageData(x, y, 1, 1).data]"
+    return paper.evaluate(call, [x, y]) == [20, 20, 20, 255]
+
+
+def test_a_line_is_drawn_where_the_mouse_goes(fresh):
+    paper = paper_of(fresh)
+    take_brush(fresh, "black")
+    box = paper.bounding_box()
+    corners = [(box["x"] + x * box["width"], box["y"] + y * box["height"])
+               for x, y in ((0.1, 0.25), (0.5, 0.25), (0.5, 0.75))]  # fmt: skip
+    fresh.mouse.move(*corners[0])
+    fresh.mouse.down()
+    for corner in corners[1:]:
+        fresh.mouse.move(*corner)
+    fresh.mouse.up()
+    assert is_black(fresh, 64, 64) and is_black(fresh, 128, 128)  # of 256 x 256
+    assert not is_black(fresh, 77, 128)  # between the first corner and the last
+
+
+def test_arrows_move_the_cross_and_other_fingers_draw_nothing(fresh):
+    paper = paper_of(fresh)
+    blank = fresh.evaluate(DRAWN)
+    paper.dispatch_event("pointerdown", {"button": 0, "isPrimary": False})
+    assert fresh.evaluate(DRAWN) == blank
+    take_brush(fresh, "black")
+    paper.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowUp", "ArrowUp", "Space"):
+        fresh.keyboard.press(key)
+    assert is_black(fresh, 152, 104) and not is_black(fresh, 128, 128)
+    for key in ("ArrowLeft", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowDown", "Space"):
+        fresh.keyboard.press(key)
+    assert is_black(fresh, 144, 136)
+
+
+def test_a_stamp_is_as_large_as_it_is_told(fresh):
+    paper_of(fresh)
+    blank = fresh.evaluate(DRAWN)
+    drawn = []
+    for size in ("small", "medium", "big"):
+        select(fresh, "Size", size)
+        fresh.locator("canvas.try-paper").press("Enter")
+        drawn.append(fresh.evaluate(DRAWN))
+        fresh.get_by_role("button", name="Undo").click()
+    assert len({blank, *drawn}) == 4
+
+
+def test_what_is_drawn_stays_as_it_was_drawn(fresh):
+    paper = paper_of(fresh)
+    for stamp, size in (("pear", "big"), ("car", "small")):
+        select(fresh, "Stamp", stamp)
+        select(fresh, "Size", size)
+        paper.press("Enter")
+        for _ in range(9):
+            paper.press("ArrowLeft")
+    for colour, width in (("black", "30"), ("white", "10")):
+        take_brush(fresh, colour)
+        fresh.get_by_label("Width").fill(width)
+        paper.press("Space")
+        for _ in range(9):
+            paper.press("ArrowDown")
+    before = fresh.evaluate(DRAWN)
+    select(fresh, "Where", "in the snow")
+    fresh.get_by_role("button", name="Undo").click()
+    assert fresh.evaluate(DRAWN) == before
+
+
+def test_a_hundred_steps_can_be_undone(fresh):
+    paper = paper_of(fresh)
+    take_brush(fresh, "black")
+    drawn = []
+    for number in range(103):
+        paper.press("ArrowLeft" if number < 50 and number % 2 else "ArrowUp")
+        paper.press("Space")
+        drawn.append(fresh.evaluate(DRAWN))
+    undo = fresh.get_by_role("button", name="Undo")
+    for number in range(100):
+        undo.click()
+        assert fresh.evaluate(DRAWN) == drawn[101 - number]
+    undo.click()
+    assert answers(fresh, "There is nothing to undo")
+
+
+def test_of_paper_that_became_empty_nothing_is_said(fresh):
+    paper = paper_of(fresh)
+    paper.press("Enter")
+    said(fresh)
+    fresh.evaluate(
+        """() => {
+          const words = document.querySelector(".try-sentence");
+          const next = new MutationObserver(() => {
+            if (words.querySelectorAll("button").length !== 2) return;
+            next.disconnect();
+            [...document.querySelectorAll(".try-button")]
+              .find((one) => one.textContent === "Begin again").click();
+          });
+          next.observe(words, { childList: true, subtree: true });
+        }"""
+    )
+    paper.press("Enter")
+    assert answers(fresh, "The paper is empty")
+    fresh.wait_for_timeout(500)
+    assert "The paper is empty" in fresh.locator(".try-card > .try-say").inner_text()
+    assert fresh.locator(".try-sentence button").count() == 0
+
+
+def test_no_scene_is_marked_while_there_is_paper(fresh):
+    fresh.locator(".try-scenes button").first.click()
+    said(fresh)
+    paper_of(fresh)
+    select(fresh, "Where", "in the snow")
+    assert answers(fresh, "The paper is empty")
+    assert fresh.locator(".try-scenes [aria-checked=true]").count() == 0
+
+
+def test_drawings_that_did_not_come_can_come_later(browser, address):
+    with browser.new_page() as tab:
+        tab.set_default_timeout(120_000)
+        tab.route("**/pictures.js", lambda route: route.abort())
+        tab.goto(address)
+        tab.get_by_role("tab", name="A drawing").click()
+        assert answers(tab, "pictures.js did not come. Reload the page")
+        tab.unroute("**/pictures.js")
+        tab.get_by_role("tab", name="A scene").click()
+        paper_of(tab)
+
+
+def test_a_word_under_the_mouse_shows_where_it_looked(page):
+    for number in (0, 1):
+        word = page.locator(".try-sentence button").nth(number)
+        word.hover()
+        start = f"For “{word.inner_text()}” it looked"
+        page.locator(".try-look").filter(has_text=start).wait_for()
+
+
+def test_arrows_down_and_up_go_on_and_back(page):
+    page.get_by_role("tab", name="A scene").focus()
+    for key, name in (
+        ("ArrowDown", "A file"),
+        ("ArrowDown", "A photograph"),
+        ("ArrowUp", "A file"),
+    ):
+        page.keyboard.press(key)
+        assert page.get_by_role("tab", selected=True).inner_text() == name

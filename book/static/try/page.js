@@ -463,7 +463,7 @@ addEventListener("DOMContentLoaded", () => {
     } else if (event.key === " " || event.key === "Enter") {
       remember();
       if (mark === "stamp") putStamp(place);
-      else brush(place, place);
+      else brush({ ...place }, { ...place }); // as it is now: the cross goes on
       describeDrawing();
     } else {
       return;

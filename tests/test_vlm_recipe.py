@@ -10,6 +10,7 @@ from mmcourse.evaluation import fact_scores
 from mmcourse.recipes import stored
 from mmcourse.recipes import vlm as recipe
 from mmcourse.recipes import vlm_bridge_studies as bridges
+from mmcourse.recipes import vlm_mixture_studies as mixture
 from mmcourse.recipes import vlm_studies as studies
 from mmcourse.recipes import vlm_whole_studies as whole
 from mmcourse.vlm import (
@@ -20,6 +21,7 @@ from mmcourse.vlm import (
     Projector,
     dpo_loss,
     fact_reward,
+    read_box,
     sentence_log_probs,
 )
 from mmcourse.vqa import chair
@@ -260,7 +262,7 @@ def test_the_language_model_learns_at_its_own_rate(seen, tokenizer):
     assert min(gates) > 0.001
 
 
-@pytest.mark.parametrize("arm", bridges.RATES)
+@pytest.mark.parametrize("arm", [*bridges.RATES, *bridges.LANGUAGE_RATES])
 def test_what_an_arm_of_the_bridges_trains(arm):
     model = bridges.make(arm, 0)
     free = {name for name, part in model.named_parameters() if part.requires_grad}
@@ -284,31 +286,84 @@ def test_what_an_arm_of_the_bridges_trains(arm):
 def test_a_study_of_bridges_keeps_the_rows_that_it_has(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(stored, "FOLDER", tmp_path)
     for name, value in {
-        "MANY": 6, "FEW": 3, "STEPS": 2, "TUNING_STEPS": 1, "BATCH": 2, "TESTED": 3, "TUNED": 2,
-        "GLOSSES": 2, "SEEDS": (0,), "PLAN": ((6, ("queries",)),),
+        "MANY": 6, "STEPS": 2, "TUNING_STEPS": 1, "BATCH": 2, "TESTED": 3, "TUNED": 2,
+        "GLOSSES": 2, "SEEDS": (0,), "PLAN": ((3, ("gated", "gated, LoRA")),),
     }.items():  # fmt: skip
         monkeypatch.setattr(bridges, name, value)
     bridges.main()
     found = stored.read_study("vlm_bridges")
-    (row,) = found["rows"]
-    assert len(row["f1"]) == len(row["other picture"]) == 3
-    assert row["bits"] == found["before"]["bits"]
-    assert found["rates"]["queries"]["chosen"] in [[1e-3, None], [3e-3, None]]
-    assert len(found["rates"]["queries"]["tried"]) == 2
+    frozen, low = found["rows"]
+    assert len(frozen["f1"]) == len(frozen["other picture"]) == 3 == frozen["scenes"]
+    assert frozen["bits"] == found["before"]["bits"] != low["bits"]
+    rate = found["rates"]["gated"]["chosen"]
+    assert rate in [[1e-3, None], [3e-3, None], [1e-2, None]]
+    assert len(found["rates"]["gated"]["tried"]) == 3
+    tried = [rates for rates, _ in found["rates"]["gated, LoRA"]["tried"]]
+    assert tried == [[rate[0], 1e-3], [rate[0], 3e-3], [rate[0], 1e-2]]
     bridges.main()
     assert stored.read_study("vlm_bridges") == found
+
+
+def test_what_can_be_answered_without_looking(seen):
+    taught = recipe.ask(seen.scenes, recipe.TASKS, 0, recipe.NOUNS)
+    texts = mixture.without_looking(seen, taught, taught)
+    every_box = [box for one in taught if (box := read_box(one.instruction.answer))]
+    assert len(texts) == len(taught)
+    for one, text in zip(taught, texts, strict=True):
+        task, prompt = one.instruction.task, one.instruction.prompt
+        alike = [each.instruction.answer for each in taught if each.instruction.prompt == prompt]
+        if task == "caption":
+            assert text in alike and text == texts[0]
+        elif task == "question":
+            assert alike.count(text) == max(alike.count(each) for each in alike)
+        else:
+            boxes = [box for box in map(read_box, alike) if box] or every_box
+            assert read_box(text) == tuple(np.median(boxes, 0).astype(int))
+    captions = [one for one in taught if one.instruction.task == "caption"]
+    marks = {
+        text: recipe.marks(seen, captions, [text] * len(captions)).mean()
+        for text in {one.instruction.answer for one in captions}
+    }
+    assert marks[texts[0]] == max(marks.values())
+
+
+def test_a_study_of_the_mixture_keeps_the_rows_that_it_has(tmp_path, monkeypatch):
+    rates = stored.read_study("vlm_bridges")["rates"]
+    monkeypatch.setattr(stored, "FOLDER", tmp_path)
+    stored.write_study("vlm_bridges", {"rates": rates})
+    for name, value in {
+        "SCENES": 6, "TESTED": 2, "STEPS": 1, "BATCH": 2, "SEEDS": (0,),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(mixture, name, value)
+    mixture.main()
+    found = stored.read_study("vlm_mixture")
+    names = [name for name, _, _ in mixture.plan()]
+    both = [each for name in names for each in (name, f"{name}, other picture")]
+    assert [row["arm"] for row in found["rows"]] == ["without looking", *both]
+    assert [row["steps"] for row in found["rows"][1::2]] == [1, 1, 1, 1, 1, 4]
+    for row in found["rows"]:
+        assert list(row["marks"]) == list(recipe.TASKS) and len(row["marks"]["caption"]) == 2
+    mixture.main()
+    assert stored.read_study("vlm_mixture") == found
 
 
 def test_what_is_stored_is_whole():
     found = stored.read_study("vlm_bridges")
     rows = {(row["arm"], row["scenes"], row["seed"]): row for row in found["rows"]}
-    for arm in ("projector", "queries", "gated"):
-        tried = found["rates"][arm]["tried"]
-        assert found["rates"][arm]["chosen"] == min(tried, key=lambda one: one[1])[0]
-        for seed in bridges.SEEDS:
-            row = rows[arm, bridges.MANY, seed]
-            assert len(row["f1"]) == len(row["other picture"]) == bridges.TESTED
-            assert row["bits"] == found["before"]["bits"]  # the language model was frozen
+    assert len(rows) == len(found["rows"])
+    for count, arms in bridges.PLAN:
+        for arm in arms:
+            tried = found["rates"][arm]["tried"]
+            assert found["rates"][arm]["chosen"] == min(tried, key=lambda one: one[1])[0]
+            for seed in bridges.SEEDS:
+                row = rows[arm, count, seed]
+                assert len(row["f1"]) == len(row["other picture"]) == bridges.TESTED
+                frozen = arm not in bridges.LANGUAGE_RATES
+                assert (row["bits"] == found["before"]["bits"]) == frozen
+    found = stored.read_study("vlm_mixture")
+    arms = {(row["arm"], row["seed"]) for row in found["rows"]}
+    assert arms >= {(arm, seed) for arm, _, _ in mixture.plan() for seed in mixture.SEEDS}
+    assert len({tuple(map(len, row["marks"].values())) for row in found["rows"]}) == 1
     for row in studies.read()["rows"]:
         for split, count in studies.JUDGED.items():
             rows = studies.unpacked(row["splits"][split])
@@ -316,10 +371,11 @@ def test_what_is_stored_is_whole():
             assert (rows[:, 0] <= rows[:, 1]).all() and (rows[:, 2] <= rows[:, 3]).all()
 
 
-def test_with_eyes_that_learn_a_reward_invents_a_quarter_less_without_losing_recall():
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_with_eyes_that_learn_a_reward_invents_a_quarter_less_without_losing_recall(seed):
     (before,) = (row for row in studies.read()["rows"] if row["arm"] == "before")
     before = studies.unpacked(before["splits"]["val"])
-    rows = {row["arm"]: row for row in whole.read()["rows"] if row["seed"] == 0}
+    rows = {row["arm"]: row for row in whole.read()["rows"] if row["seed"] == seed}
     after = studies.unpacked(rows["f0.5"]["splits"]["val"])
     assert after.shape == before.shape == (1000, len(studies.COLUMNS))
     assert studies.fewer_invented(after[:, None], before) >= 0.25

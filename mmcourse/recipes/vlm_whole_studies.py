@@ -1,10 +1,10 @@
-"""Preferences when the eyes learn too: what takes an hour.
+"""Preferences when the eyes learn too: what takes an hour for three seeds.
 
 ``python -m mmcourse.recipes.vlm_whole_studies [SEED ...]`` completes ``measured/vlm_whole.json``
-beside this file, for each seed (0 where none is named) with a row of each arm. A row that is there
-is kept. The whole shipped captioner is trained further, on scenes that it sees once each: with its
-words, ``words``, the control, or with the facts of what it writes as the reward, ``f0.5``. Both
-arms have the same scenes, steps and rate, which was not tuned for either.
+beside this file, for each seed (0, 1 and 2 where none is named) with a row of each arm. A row that
+is there is kept. The whole shipped captioner is trained further, on scenes that it sees once each:
+with its words, ``words``, the control, or with the facts of what it writes as the reward, ``f0.5``.
+Both arms have the same scenes, steps and rate, which was not tuned for either.
 """
 
 import sys
@@ -106,4 +106,4 @@ def main(seeds, arms=ARMS):
 
 
 if __name__ == "__main__":
-    main([int(seed) for seed in sys.argv[1:]] or [0])
+    main([int(seed) for seed in sys.argv[1:]] or [0, 1, 2])

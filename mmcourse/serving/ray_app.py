@@ -92,7 +92,7 @@ class RayWriter:
 
     @property
     def busy_seconds(self):
-        """Always 0: Ray itself asks each replica whether its model hangs."""
+        """0, since Ray itself asks each replica whether its model hangs."""
         return 0.0
 
     def start_replicas(self):

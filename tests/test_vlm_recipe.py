@@ -1,5 +1,7 @@
 """How chapter 22 trains: scenes encoded once, batches, one loop, and arms of preferences."""
 
+import types
+
 import numpy as np
 import pytest
 import torch
@@ -302,6 +304,61 @@ def test_a_study_of_bridges_keeps_the_rows_that_it_has(tmp_path, monkeypatch, ca
     assert tried == [[rate[0], 1e-3], [rate[0], 3e-3], [rate[0], 1e-2]]
     bridges.main()
     assert stored.read_study("vlm_bridges") == found
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """What the studies train and ask, written down in place of being done."""
+    done = types.SimpleNamespace(fits=[], asked=[])
+
+    def fit(model, tokenizer, seen, asked, steps, rate, seed, batch, share):
+        tasks = {one.instruction.task for one in asked}
+        done.fits.append((tasks, len(seen.cells), steps, rate, seed, batch, share))
+
+    def answers(model, tokenizer, seen, asked):
+        done.asked.append(seen.cells)
+        return ["" for _ in asked]
+
+    monkeypatch.setattr(recipe, "fit", fit)
+    monkeypatch.setattr(recipe, "answers", answers)
+    return done
+
+
+def test_each_arm_of_the_mixture_learns_its_tasks_and_is_shown_both(tmp_path, monkeypatch, trained):
+    monkeypatch.setattr(stored, "FOLDER", tmp_path)
+    rates = {"gated, LoRA": {"chosen": [2e-3, 1e-3]}}
+    stored.write_study("vlm_bridges", {"rates": rates})
+    for name, value in {"SCENES": 6, "TESTED": 3, "STEPS": 5, "BATCH": 2, "SEEDS": (7,)}.items():
+        monkeypatch.setattr(mixture, name, value)
+    mixture.main()
+    learned = [({task}, 5) for task in recipe.TASKS]
+    learned += [(set(recipe.TASKS), 5), (set(recipe.TASKS), 20)]
+    assert trained.fits == [(tasks, 6, steps, 2e-3, 7, 2, 0.5) for tasks, steps in learned]
+    for own, other in zip(trained.asked[::2], trained.asked[1::2], strict=True):
+        assert torch.equal(other, own.roll(1, 0)) and not torch.equal(other, own)
+
+
+def test_each_bridge_learns_from_its_scenes_at_the_rate_of_the_least_loss(
+    tmp_path, monkeypatch, trained
+):
+    monkeypatch.setattr(stored, "FOLDER", tmp_path)
+    for name, value in {
+        "MANY": 6, "STEPS": 4, "TUNING_STEPS": 2, "BATCH": 2, "TESTED": 3, "TUNED": 2,
+        "SEEDS": (0,), "PLAN": ((3, ("gated", "gated, LoRA")),),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(bridges, name, value)
+    losses = iter([3.0, 1.0, 2.0, 0.5, 3.0, 1.0, 2.0, 0.5])  # three rates and a row, twice
+    monkeypatch.setattr(bridges.Study, "loss", lambda study, model: next(losses))
+    monkeypatch.setattr(bridges.Study, "bits", lambda study, language: 1.0)
+    bridges.main()
+    caption = {"caption"}
+    tried = [(caption, 6, 2, rate, 1, 2, 1.0) for rate in (1e-3, 3e-3, 1e-2)]
+    low = [(caption, 6, 2, 3e-3, 1, 2, rate / 3e-3) for rate in (1e-3, 3e-3, 1e-2)]
+    assert trained.fits == [
+        *tried, (caption, 3, 4, 3e-3, 0, 2, 1.0), *low, (caption, 3, 4, 3e-3, 0, 2, 1.0),
+    ]  # fmt: skip
+    for own, other in zip(trained.asked[::2], trained.asked[1::2], strict=True):
+        assert torch.equal(other, own.roll(1, 0)) and not torch.equal(other, own)
 
 
 def test_what_can_be_answered_without_looking(seen):

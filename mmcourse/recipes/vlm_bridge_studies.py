@@ -64,16 +64,25 @@ def make(arm, seed):
     return VLM(None, bridge, language)
 
 
+def see(split, first, count):
+    """Scenes of the page's six nouns, as the shipped captioner encodes them."""
+    captioner = SceneCaptioner.from_pretrained(SHIPPED / "scenes").eval()
+    return recipe.see(captioner, split, first, count, only=recipe.NOUNS)
+
+
+def tokens():
+    """The tokenizer of the shipped GPT."""
+    return BPETokenizer.load(SHIPPED / "gpt" / "tokenizer.json")
+
+
 class Study:
     """What is the same for all rows: the scenes, and what was found so far."""
 
     def __init__(self):
-        captioner = SceneCaptioner.from_pretrained(SHIPPED / "scenes").eval()
-        self.tokenizer = BPETokenizer.load(SHIPPED / "gpt" / "tokenizer.json")
-        only = {"only": recipe.NOUNS}
-        self.train = recipe.see(captioner, "train", recipe.FIRST, MANY, **only)
-        self.test = recipe.see(captioner, "val", 0, TESTED, **only)
-        self.tuning = recipe.see(captioner, "val", TESTED, TUNED, **only)
+        self.tokenizer = tokens()
+        self.train = see("train", recipe.FIRST, MANY)
+        self.test = see("val", 0, TESTED)
+        self.tuning = see("val", TESTED, TUNED)
         self.glosses = {"glosses": gpt_recipe.some(lines("val"), GLOSSES)}
         self.found = {"command": "python -m mmcourse.recipes.vlm_bridge_studies"} | machine()
         self.found |= {"steps": STEPS, "tuning steps": TUNING_STEPS, "batch": BATCH}

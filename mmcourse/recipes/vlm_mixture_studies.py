@@ -14,11 +14,9 @@ from collections import Counter, defaultdict
 import numpy as np
 import torch
 
-from mmcourse.captioning import SceneCaptioner
 from mmcourse.recipes import vlm as recipe
 from mmcourse.recipes.stored import machine, path_of, read_study, write_study
-from mmcourse.recipes.vlm_bridge_studies import SHIPPED, make
-from mmcourse.text import BPETokenizer
+from mmcourse.recipes.vlm_bridge_studies import make, see, tokens
 
 STUDY = "vlm_mixture"
 ARM = "gated, LoRA"
@@ -78,11 +76,9 @@ class Study:
     """What is the same for all rows: the scenes, what is asked, and what was found so far."""
 
     def __init__(self):
-        captioner = SceneCaptioner.from_pretrained(SHIPPED / "scenes").eval()
-        self.tokenizer = BPETokenizer.load(SHIPPED / "gpt" / "tokenizer.json")
-        world = {"only": recipe.NOUNS}
-        self.train = recipe.see(captioner, "train", recipe.FIRST, SCENES, **world)
-        self.test = recipe.see(captioner, "val", 0, TESTED, **world)
+        self.tokenizer = tokens()
+        self.train = see("train", recipe.FIRST, SCENES)
+        self.test = see("val", 0, TESTED)
         self.rates = read_study("vlm_bridges")["rates"][ARM]["chosen"]
         self.taught = recipe.ask(self.train.scenes, recipe.TASKS, 0, recipe.NOUNS)
         self.asked = recipe.ask(self.test.scenes, recipe.TASKS, 0, recipe.NOUNS)

@@ -454,7 +454,9 @@ LATE = """() => { // the reader takes long to allow the camera
 }"""
 
 
-def test_a_photograph_is_taken_and_the_camera_stopped(browser, chromium, address):
+@contextmanager
+def with_a_camera(browser, chromium, address):
+    """The page in a browser with a camera, and its problems; a photograph was taken."""
     flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with (
         browser.browser_type.launch(
@@ -467,6 +469,11 @@ def test_a_photograph_is_taken_and_the_camera_stopped(browser, chromium, address
         tab.get_by_role("button", name="Take the picture").click()
         assert said(tab)[0]
         tab.evaluate("globalThis.track = document.querySelector('video').srcObject.getTracks()[0]")
+        yield tab, problems
+
+
+def test_a_photograph_is_taken_and_the_camera_stopped(browser, chromium, address):
+    with with_a_camera(browser, chromium, address) as (tab, problems):
         tab.get_by_role("tab", name="A scene").click()
         assert tab.evaluate("track.readyState") == "ended"
         tab.evaluate(LATE)
@@ -795,24 +802,13 @@ def test_the_browser_leaves_what_is_dropped_to_the_page(page):
 
 
 def test_a_photograph_has_the_cameras_pixels_and_the_button_stops_it(browser, chromium, address):
-    flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with (
-        browser.browser_type.launch(
-            executable_path=chromium, args=["--disable-gpu", *flags]
-        ) as own,
-        opened(own, address) as (tab, problems),
-    ):
-        tab.get_by_role("tab", name="A photograph").click()
-        tab.get_by_role("button", name="Start the camera").click()
-        tab.get_by_role("button", name="Take the picture").click()
-        assert said(tab)[0]
+    with with_a_camera(browser, chromium, address) as (tab, problems):
         width, height = tab.evaluate(
             "(({ videoWidth, videoHeight }) => [videoWidth, videoHeight])"
             "(document.querySelector('video'))"
         )
         note = tab.locator(".try-output .try-note").inner_text()
         assert width != height and f"The picture has {width} × {height} pixels" in note
-        tab.evaluate("globalThis.track = document.querySelector('video').srcObject.getTracks()[0]")
         tab.get_by_role("button", name="Stop the camera").click()
         assert tab.evaluate("track.readyState") == "ended"
         assert not tab.get_by_role("button", name="Take the picture").is_visible()

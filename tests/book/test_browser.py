@@ -221,6 +221,7 @@ def test_what_scrolls_sideways_can_be_reached_and_fades(browser):
 def test_page_is_whole_and_quiet(browser, address, page):
     widths = [390, 1440] if address.startswith("http") else [1440, 390]
     with opened(browser, f"{address}/{page}.html", widths[0]) as (tab, problems):
+        figures(tab)
         assert tab.evaluate(RAW_FORMULAS) == []
         for width in widths:
             tab.set_viewport_size({"width": width, "height": 900})
@@ -434,6 +435,8 @@ def test_on_paper_and_without_scripts_the_still_pictures_are_shown(browser, serv
         )
         assert not tab.locator(".mm-figure").count() and tab.locator("article h1").is_visible()
         assert all(shown(tab, "article section > p"))
+        tab.set_viewport_size({"width": 390, "height": 900})
+        assert tab.evaluate(TOO_WIDE) == []
 
 
 def test_widgets_work_from_a_folder(browser, site, tmp_path):

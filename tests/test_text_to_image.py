@@ -1,5 +1,6 @@
 """Text to image: the quantizer, the flow and its sampler, the network, the GPT over codes."""
 
+import json
 import math
 
 import numpy as np
@@ -35,6 +36,7 @@ from mmcourse.text_to_image.denoiser import (
     time_features,
 )
 from mmcourse.vision import to_pixels
+from mmcourse.weights import change_config
 from tests.helpers import close
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -115,6 +117,29 @@ def test_the_encoder_gets_the_gradient_of_the_codes_and_of_commitment():
     close(z.grad, weights + commitment)
 
 
+def test_without_decay_codes_are_the_means_of_the_last_batch():
+    quantizer = VectorQuantizer(2, 1, decay=0)
+    quantizer.codebook.copy_(torch.tensor([[0.0], [4.0]]))
+    quantizer(torch.tensor([[1.0], [-2.0], [3.0]]))
+    close(quantizer.codebook, torch.tensor([[-0.5], [3.0]]))
+
+
+def test_a_code_at_the_limit_is_not_idle():
+    quantizer = VectorQuantizer(2, 1, decay=0.5, revive=0.5)
+    quantizer.codebook.copy_(torch.tensor([[0.0], [50.0]]))
+    quantizer.sums.copy_(quantizer.codebook)
+    quantizer(torch.zeros(4, 1))
+    assert quantizer.counts[1] == 0.5 and quantizer.codebook[1] == 50
+    quantizer(torch.zeros(4, 1))  # a quarter now
+    assert quantizer.codebook[1] == 0
+
+
+def test_what_a_quantizer_is_unless_told_otherwise():
+    quantizer = VectorQuantizer(3, 2)
+    found = (quantizer.decay, quantizer.commitment, quantizer.revive)
+    assert found == (0.99, 0.25, 0)  # nothing is revived
+
+
 def test_codes_move_in_training_only():
     quantizer = VectorQuantizer(5, 3)
     before = quantizer.codebook.clone()
@@ -162,7 +187,7 @@ def test_how_much_of_a_codebook_is_used():
 
 
 def test_what_a_quantizer_refuses():
-    with pytest.raises(ValueError, match="two codes or more"):
+    with pytest.raises(ValueError, match=r"^a quantizer needs two codes or more .*got 1 codes"):
         VectorQuantizer(1, 3)
     with pytest.raises(ValueError, match="decay from 0 up to 1"):
         VectorQuantizer(4, 3, decay=1.0)
@@ -340,6 +365,15 @@ def test_without_a_condition_guidance_does_nothing():
     assert asked == [None] * 6  # one pass for each step
 
 
+def test_twenty_steps_and_no_guidance_unless_asked():
+    velocity, asked = counted()
+    flow = RectifiedFlow(velocity)
+    noise = torch.randn(3, 2)
+    found = flow.sample(noise, 0.7)
+    assert asked == [0.7] * 20
+    close(found, flow.path(noise, 0.7, steps=20, guidance=1)[-1])
+
+
 def test_no_steps_are_refused():
     with pytest.raises(ValueError, match="at least one step, got 0"):
         RectifiedFlow(gaussian_velocity(0, 1)).path(torch.zeros(1, 1), steps=0)
@@ -370,6 +404,34 @@ def test_a_fresh_denoiser_says_zero_and_has_the_shape_of_the_latents():
     fresh = Denoiser(12, 3, 4, 2, 8, 2, 2)
     out = fresh(torch.randn(5, 3, 4, 4), torch.rand(5), torch.ones(5, 6, dtype=torch.long))
     assert out.shape == (5, 3, 4, 4) and (out == 0).all()
+
+
+@pytest.mark.parametrize(("patch", "side", "channels"), [(2, 4, 3), (3, 6, 2), (1, 2, 5)])
+def test_the_network_step_by_step(patch, side, channels):
+    model = small_denoiser(patch=patch, side=side, channels=channels)
+    latents, t = torch.randn(2, channels, side, side), torch.rand(2)
+    ids = torch.tensor([[2, 5, 7], [3, 4, 4]])
+    words = model.word_embedding.weight[ids]
+    time = model.summary(t, words, torch.ones(2, 3, dtype=torch.bool))
+    patches = model.patch_projection(cut_into_patches(latents, patch)) + model.patch_positions
+    x = torch.cat([words + model.word_positions[:, :3], patches], 1)
+    for layer in model.layers:
+        x = layer(x, time)
+    close(model(latents, t, ids), join_patches(model.output(model.norm(x[:, 3:])), patch, side))
+
+
+def test_what_a_denoiser_is_unless_told_otherwise():
+    torch.manual_seed(0)
+    model = Denoiser(3000)
+    assert model.patch_projection.weight.shape == (192, 48 * 2 * 2)
+    assert model.output.weight.shape == (48 * 2 * 2, 192)
+    assert model.patch_positions.shape == (1, 4 * 4, 192) and model.side == 8
+    assert model.word_positions.shape == (1, 24, 192)
+    assert [layer.attention.heads for layer in model.layers] == [4] * 6
+    close(model.word_embedding.weight.std(), torch.tensor(0.5), 0.01)
+    close(model.word_positions.std(), torch.tensor(0.02), 0.002)
+    tables = torch.stack([layer.table for layer in model.layers])
+    close(tables.std(), torch.tensor(1 / 192**0.5), 0.01)
 
 
 def test_padding_and_the_other_rows_change_nothing():
@@ -448,6 +510,7 @@ def test_times_are_told_apart():
     features = time_features(torch.tensor([0.0, 0.5, 0.501]), 4)
     assert features.shape == (3, 8)
     close(features[0], torch.tensor([0.0] * 4 + [1.0] * 4))
+    assert time_features(torch.tensor([0.5]).float()).dtype == torch.float32
     close(features[1, 0], torch.tensor(math.sin(0.5)))
     close(features[1, 3], torch.tensor(math.sin(500)))
     assert (features[2] - features[1]).abs().max() > 0.5
@@ -502,7 +565,62 @@ def test_noise_on_the_latents_in_training_only(pictures):
     assert not torch.equal(model.train()(pixels), model(pixels))
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 64, 60), (2, 1, 64, 64), (3, 64, 64)])
+def test_the_noise_is_gaussian_and_as_strong_as_asked():
+    torch.manual_seed(0)
+    model = Autoencoder(6, 24, noise=0.5)
+    model.decoder = nn.Identity()
+    pixels = torch.randn(400, 3, 16, 16)
+    noise = model(pixels) - model.encode(pixels)
+    close(noise.mean(), torch.tensor(0.0), 0.03)
+    close(noise.std(), torch.tensor(0.5), 0.03)
+    assert noise.abs().max() < 0.5 * 6
+
+
+def test_the_loss_is_the_distance_of_what_comes_back(pictures):
+    images = torch.from_numpy(pictures[:3])
+    weights = torch.rand(3, 64).float()
+    model = steady(Autoencoder(6, 24)).float()
+    pixels = to_pixels(images)
+    close(model.loss(images, weights), distance(model(pixels), pixels, weights), 0)
+
+
+def test_only_the_decoder_of_the_linear_cells_is_trained():
+    model = Autoencoder(6, 24)
+    free = {name.split(".")[0] for name, part in model.named_parameters() if part.requires_grad}
+    assert free == {"decoder"}
+
+
+def test_what_autoencoders_are_unless_told_otherwise():
+    model = Autoencoder()
+    assert (len(model.encoder.weight), model.decoder.correction[0].out_channels) == (48, 96)
+    assert model.noise == 0.1
+    codes = CodeAutoencoder()
+    assert codes.quantizer.codebook.shape == (512, 16)
+    assert codes.encoder[0].out_channels == 48
+    assert CodeAutoencoder(4, 4, 24, {"decay": 0.5}).quantizer.decay == 0.5
+    assert not list(codes.encoder[-1].parameters())  # a norm that only normalises
+
+
+@pytest.mark.parametrize(
+    ("model", "sizes"),
+    [(Autoencoder(6, 24), ("channels", "width")),
+     (CodeAutoencoder(7, 4, 24), ("codes", "channels", "width")),
+     (PictureGPT(["a"], 9, 4, 24, 16, 1, 2), ("codes",))],
+)  # fmt: skip
+def test_weights_of_another_size_are_refused_by_name(model, sizes, tmp_path):
+    model.float().save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+    for name in sizes:
+        right = json.loads((tmp_path / "config.json").read_text())[name]
+        change_config(tmp_path, **{name: right + 1})
+        with pytest.raises(ValueError, match=f"{name}.*{right}"):
+            type(model).from_pretrained(tmp_path)
+        change_config(tmp_path, **{name: right})
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 64, 60), (2, 3, 60, 64), (2, 1, 64, 64), (3, 64, 64)])
 def test_other_pictures_are_refused(shape):
     for model in (Autoencoder(4, 24), CodeAutoencoder(4, 4, 24)):
         with pytest.raises(ValueError, match="sides that are multiples of 8"):
@@ -587,8 +705,6 @@ def test_saved_and_loaded(drawer, tmp_path):
     again = TextToImage.from_pretrained(tmp_path)
     assert (again.draw(CAPTIONS[0], steps=1) == drawer.draw(CAPTIONS[0], steps=1)).all()
     with pytest.raises(ValueError, match="channels"):
-        from mmcourse.weights import change_config
-
         change_config(tmp_path, channels=7)
         TextToImage.from_pretrained(tmp_path)
 
@@ -640,6 +756,17 @@ def test_what_is_written_is_what_is_probable(gpt):
     assert torch.equal(logits.argmax(-1), codes)
     assert torch.equal(gpt.write(CAPTIONS, seed=5), gpt.write(CAPTIONS, seed=5))
     assert not torch.equal(gpt.write(CAPTIONS, seed=5), gpt.write(CAPTIONS, seed=6))
+
+
+def test_what_a_gpt_over_codes_is_unless_told_otherwise():
+    model = PictureGPT(["a", "dog"])
+    assert model.autoencoder.quantizer.codebook.shape == (512, 16)
+    assert model.autoencoder.encoder[0].out_channels == 48
+    assert model.gpt.embedding.weight.shape == (len(model.words) + 512, 144)
+    assert [layer.attention.heads for layer in model.gpt.layers] == [4] * 5
+    small = PictureGPT(["a", "dog"], 9, 4, 24, 16, 1, 2)
+    assert small.autoencoder.quantizer.codebook.shape == (9, 4)
+    assert small.autoencoder.encoder[0].out_channels == 24
 
 
 def test_the_gpt_draws(gpt, tmp_path):

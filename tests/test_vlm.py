@@ -57,6 +57,7 @@ def test_the_projector_by_hand(shape):
     bridge = Projector(width_in, width, 7)
     cells = torch.randn(pictures, count, width_in)
     first, _, second = bridge.layers
+    assert bridge.layers[0].out_features == 7
     for picture in range(pictures):
         for cell in range(count):
             inner = F.gelu(cells[picture, cell] @ first.weight.T + first.bias)
@@ -78,7 +79,10 @@ def test_neighbours_stand_side_by_side_and_nothing_is_lost():
 
 @pytest.mark.parametrize(("count", "merge"), [(15, 3), (36, 4)])
 def test_neighbours_need_a_square_grid(count, merge):
-    with pytest.raises(ValueError, match="square grid whose side it divides"):
+    expected = (
+        f"merge={merge} needs a square grid whose side it divides, got {count} cells: take merge=1$"
+    )
+    with pytest.raises(ValueError, match=expected):
         neighbours(torch.zeros(1, count, 2), merge)
 
 
@@ -99,8 +103,17 @@ def test_queries_by_the_parts_of_pytorch():
             seen = (layer.norm1 if source is None else layer.norm2)(x)
             looked = seen if source is None else source
             x = x + theirs(seen, looked, looked)[0]
-        x = x + layer.feed_forward(layer.norm3(x))
+        first, _, _, second = layer.feed_forward
+        assert first.out_features == 24  # twice the width
+        x = x + second(F.gelu(first(layer.norm3(x))))
+    assert len(bridge.layers) == 2
     close(bridge(cells), bridge.projection(bridge.norm(x)))
+
+
+def test_what_a_query_transformer_is_unless_told_otherwise():
+    bridge = QueryTransformer(8, 10)
+    assert bridge.queries.shape == (1, 16, 8)
+    assert [layer.cross_attention.heads for layer in bridge.layers] == [4, 4]
 
 
 def test_queries_do_not_mind_how_many_cells_there_are_nor_their_order():
@@ -129,6 +142,7 @@ def test_the_gate_by_hand():
         layer.feed_forward_gate.fill_(-1.2)
     x, cells = torch.randn(2, 5, 8), torch.randn(2, 7, 6)
     found = layer.attention(layer.norm1(x), layer.enter(cells))
+    assert layer.feed_forward[0].out_features == 16  # twice the width
     y = x + math.tanh(0.5) * found
     close(layer(x, cells), y + math.tanh(-1.2) * layer.feed_forward(layer.norm2(y)))
 
@@ -248,6 +262,8 @@ def test_a_place_without_a_picture_and_a_picture_without_a_place():
         gated(torch.tensor([[1, PICTURE, 2]]), cells)
     with pytest.raises(ValueError, match="2 rows and 1 pictures"):
         gated(torch.tensor([[1, 2], [3, 4]]), cells)
+    with pytest.raises(ValueError, match=r"cells of width 6, \(P, N, 6\), got \(1, 16, 5\)"):
+        gated(torch.tensor([[1, 2, 3]]), cells[..., :5])
 
 
 def test_a_picture_is_not_torn_nor_given_to_another_row():

@@ -70,6 +70,12 @@ def test_dpo_at_the_start_is_log_two_and_stays_finite():
     assert dpo_loss(near, far, near, near, beta=1.0) == 0
 
 
+def test_beta_is_a_tenth_unless_given():
+    torch.manual_seed(0)
+    four = [-8 * torch.rand(5) for _ in range(4)]
+    close(dpo_loss(*four), dpo_loss(*four, beta=0.1), 0)
+
+
 def test_dpo_refuses():
     x = torch.zeros(3)
     with pytest.raises(ValueError, match="beta must be above 0, got 0"):
@@ -81,9 +87,12 @@ def test_dpo_refuses():
 def test_a_pair_is_the_best_and_the_worst():
     assert preference_pair(["a", "b", "c"], [0.2, 0.9, 0.1]) == Pair("b", "c")
     assert preference_pair(["a", "b", "c", "d"], [0.5, 0.9, 0.5, 0.9]) == Pair("b", "a")
-    with pytest.raises(ValueError, match=r"all 2 sentences have the score 0.5, so none"):
+    with pytest.raises(
+        ValueError, match=r"^all 2 .* score 0.5, so none.*: leave this picture out, or sample more$"
+    ):
         preference_pair(["a", "b"], [0.5, 0.5])
-    with pytest.raises(ValueError, match="got 1 sentences and 1 scores"):
+    expected = "^expected a score for each of two sentences or more, got 1 sentences and 1 scores"
+    with pytest.raises(ValueError, match=expected):
         preference_pair(["a"], [0.5])
     with pytest.raises(ValueError, match="got 2 sentences and 3 scores"):
         preference_pair(["a", "b"], [0.5, 0.1, 0.2])
@@ -100,7 +109,7 @@ def test_the_self_critical_loss_and_its_gradient_by_hand():
     loss.backward()
     close(log_probs.grad, torch.tensor([-0.5, 0, 0.5]) / 3, 1e-6)
     assert rewards.grad is None
-    with pytest.raises(ValueError, match=r"\(3,\), \(2,\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"^expected a reward and.*\(3,\), \(2,\) and \(3,\)"):
         self_critical_loss(log_probs, rewards[:2], rewards)
 
 
@@ -161,6 +170,7 @@ def test_instructions_are_true_of_their_scenes():
         found = instructions(scene, Random(number))
         tasks |= set(found)
         assert found["caption"].answer in scene.captions
+        assert found["caption"].prompt == "picture"
         asked = {(one.text, one.answer) for one in scene.questions}
         question = found["question"]
         assert (question.prompt + " ?", question.answer) in asked
@@ -192,6 +202,8 @@ def test_boxes_as_text():
     assert box_iou((0, 0, 4, 4), (0, 0, 4, 4)) == 1
     assert box_iou((0, 0, 4, 4), (2, 0, 6, 4)) == 8 / 24
     assert box_iou((0, 0, 4, 4), (1, 2, 3, 7)) == 4 / (16 + 10 - 4)
+    assert box_iou((1, 4, 7, 6), (2, 3, 5, 8)) == 6 / (12 + 15 - 6)
+    assert box_iou((0, 0, 4, 4), (0, 5, 4, 9)) == 0
     assert box_iou((0, 0, 4, 4), (5, 0, 6, 4)) == 0
     assert box_iou((0, 0, 4, 4), (5, 5, 9, 9)) == 0
 
@@ -206,7 +218,7 @@ def test_what_counts_as_right():
     assert not is_right(refused, "0 0 10 10")
     asked = Instruction("question", "how many", "two")
     assert is_right(asked, " two ") and not is_right(asked, "two dogs")
-    with pytest.raises(ValueError, match="fact_score"):
+    with pytest.raises(ValueError, match="^a caption is right in part: .*fact_score"):
         is_right(Instruction("caption", "picture", "a dog"), "a dog")
 
 

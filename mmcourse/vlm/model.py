@@ -11,7 +11,7 @@ from torch import nn
 from mmcourse import decoding
 from mmcourse.gpt import next_token_loss, pad
 from mmcourse.gpt.language_model import check_ids
-from mmcourse.vlm.bridges import GatedBridge
+from mmcourse.vlm.bridges import GatedBridge, check_width
 from mmcourse.vlm.pretrained import load_llava
 
 PICTURE = -200  # an id that no vocabulary has: here stands a picture
@@ -155,17 +155,19 @@ class VLM(nn.Module):
     def show(self, ids, cells, cache):
         """Vectors (B, T, D) of ids (B, T), after the gated layers were given what to look at.
 
-        ValueError unless each row has one picture and no place for one.
+        ValueError unless each row has one picture, of the bridge's width, and no place for one.
         """
         if (ids == self.picture).any():
             raise ValueError(
                 "with gated cross-attention the text has no place for a picture: take the "
                 f"picture's id ({self.picture}) out of the prompt"
             )
-        if cells is not None and len(cells) != len(ids):
-            raise ValueError(
-                f"each row needs one picture, got {len(ids)} rows and {len(cells)} pictures"
-            )
+        if cells is not None:
+            check_width(self.bridge, cells)
+            if len(cells) != len(ids):
+                raise ValueError(
+                    f"each row needs one picture, got {len(ids)} rows and {len(cells)} pictures"
+                )
         if cache is not None and cells is not None:
             cache["cross"] = {"cells": cells}  # for later calls, which look at them again
         elif cache is not None:

@@ -68,7 +68,7 @@ def test_the_page_counts_as_python(call):
 def test_by_keyboard(show):
     page = show(DrawingSteps([FIRST, SECOND], TIMES), 320)
     slider = page.get_by_role("slider", name="time t")
-    assert "At time 0.00 the judge reads “reading 0”" in said(page)
+    assert "Asked for: “a dog at sea”. At time 0.00 the judge reads “reading 0”" in said(page)
     slider.press("End")
     assert "At time 1.00 the judge reads “reading 4”: 2 of 2 facts are true" in said(page)
     assert "From time 0.60 on" in said(page)
@@ -82,5 +82,6 @@ def test_by_mouse(show):
     page = show(DrawingSteps([FIRST, SECOND], TIMES), 700)
     page.get_by_role("slider", name="time t").press("End")
     page.get_by_label("caption").select_option("a cat at sea")
+    assert says(page, "Asked for: “a cat at sea”. At time 1.00")  # a phone cuts the chooser off
     assert says(page, "1 of 2 facts are true. It never shows all")
     assert page.locator("svg image").get_attribute("x") == "-32"

@@ -1,10 +1,10 @@
 """Break a module on purpose, one small change at a time, and see whether its tests notice.
 
     pip install mutmut==3.8.1
-    python tools/maintain/mutate.py attention transformer decoding evaluation/captions
+    python tools/maintain/mutate.py attention transformer decoding evaluation/captions vqa/scoring
 
 For each module this copies the repository into a temporary folder, lets mutmut change
-``mmcourse/MODULE.py`` there, and runs ``tests/test_MODULE.py`` against every change (a mutant). It
+``mmcourse/MODULE.py`` there, and runs the tests of its package against every change (a mutant). It
 prints the changes that no test noticed and the share of mutants that died. It exits with 1 when the
 share of a module is below ``--least``. A survivor is either a missing test or a change that makes
 no difference.
@@ -38,10 +38,13 @@ def undecorated(source):
 
 
 def tests_of(module):
-    """The tests of a module, as one string: tests/test_decoding*.py, or all of tests/evaluation."""
-    if "/" in module:
-        return f"tests/{module.partition('/')[0]}"
-    found = sorted((ROOT / "tests").glob(f"test_{module}*.py"))
+    """The tests of a module, as one string: all of tests/evaluation, or tests/test_decoding*.py and
+    for vqa/scoring tests/test_vqa*.py.
+    """
+    package = module.partition("/")[0]
+    if (ROOT / "tests" / package).is_dir():
+        return f"tests/{package}"
+    found = sorted((ROOT / "tests").glob(f"test_{package}*.py"))
     return "\n    ".join(f"tests/{path.name}" for path in found)
 
 

@@ -37,7 +37,7 @@ function render({ model, el }) {
       make("tr", {}, make("td", { class: "mm-text" }, name), make("td", {}, right ? "yes" : "no"))));
     const from = settled(facts[which]);
     const rest = from < 0 ? "It never shows all that was asked for." : `From time ${write(times[from])} on it shows all that was asked for.`;
-    card.say(`At time ${write(times[step])} the judge reads “${readings[which][step]}”: ${cameTrue(now)} of ${now.length} facts are true. ${rest}`);
+    card.say(`Asked for: “${captions[which]}”. At time ${write(times[step])} the judge reads “${readings[which][step]}”: ${cameTrue(now)} of ${now.length} facts are true. ${rest}`);
   }
   show();
 }

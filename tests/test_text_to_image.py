@@ -605,6 +605,7 @@ def test_what_autoencoders_are_unless_told_otherwise():
     ("model", "sizes"),
     [(Autoencoder(6, 24), ("channels", "width")),
      (CodeAutoencoder(7, 4, 24), ("codes", "channels", "width")),
+     (TextToImage(["a"], 6, 24, 16, 1, 2), ("channels", "autoencoder_width", "width")),
      (PictureGPT(["a"], 9, 4, 24, 16, 1, 2), ("codes",))],
 )  # fmt: skip
 def test_weights_of_another_size_are_refused_by_name(model, sizes, tmp_path):
@@ -615,7 +616,9 @@ def test_weights_of_another_size_are_refused_by_name(model, sizes, tmp_path):
     for name in sizes:
         right = json.loads((tmp_path / "config.json").read_text())[name]
         change_config(tmp_path, **{name: right + 1})
-        with pytest.raises(ValueError, match=f"{name}.*{right}"):
+        with pytest.raises(
+            ValueError, match=f"^config.json says {name} {right + 1}, .* with {right}:"
+        ):
             type(model).from_pretrained(tmp_path)
         change_config(tmp_path, **{name: right})
 
@@ -682,10 +685,13 @@ def test_guidance_0_ignores_the_words(drawer):
 
 def test_one_caption_in_ten_is_dropped(drawer, monkeypatch):
     seen = []
-    monkeypatch.setattr(drawer.flow, "loss", lambda latents, ids: seen.append(ids))
+    monkeypatch.setattr(drawer.flow, "loss", lambda *parts: seen.extend(parts))
     ids = drawer.tokenize(CAPTIONS)[:1].repeat(4000, 1)
     torch.manual_seed(0)
-    drawer.loss(torch.zeros(4000, 6, 8, 8), ids)
+    latents = torch.randn(4000, 6, 1, 1)
+    drawer.loss(latents, ids)
+    assert seen[0] is latents
+    seen = seen[1:]
     dropped = seen[0][:, 0] == NONE
     assert dropped.double().mean() == pytest.approx(0.1, abs=0.02)
     assert (seen[0][dropped][:, 1:] == PAD).all()
@@ -700,12 +706,21 @@ def test_a_caption_as_ids(drawer):
     assert words[1] == ["two", "cats", ",", "in", "winter"]
 
 
+def test_what_a_model_is_unless_told_otherwise():
+    model = TextToImage(["a", "dog"])
+    assert len(model.autoencoder.encoder.weight) == 48 and model.shape == (48, 8, 8)
+    assert model.autoencoder.decoder.correction[0].out_channels == 96
+    assert model.denoiser.word_embedding.weight.shape == (len(model.words), 192)
+    assert model.denoiser.word_positions.shape == (1, MAX_WORDS, 192)
+    assert [layer.attention.heads for layer in model.denoiser.layers] == [4] * 6
+
+
 def test_saved_and_loaded(drawer, tmp_path):
     drawer.save_pretrained(tmp_path)
     again = TextToImage.from_pretrained(tmp_path)
     assert (again.draw(CAPTIONS[0], steps=1) == drawer.draw(CAPTIONS[0], steps=1)).all()
-    with pytest.raises(ValueError, match="channels"):
-        change_config(tmp_path, channels=7)
+    change_config(tmp_path, vocabulary=drawer.words)
+    with pytest.raises(ValueError, match="^config.json says vocabulary"):
         TextToImage.from_pretrained(tmp_path)
 
 

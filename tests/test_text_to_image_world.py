@@ -9,7 +9,7 @@ import scipy.linalg
 import torch
 
 from mmcourse.cli import main
-from mmcourse.data.language import Description, Group, parse, plain
+from mmcourse.data.language import INVERSE, RELATIONS, Description, Group, parse, plain
 from mmcourse.data.splits import held_out, new_colours, novelty
 from mmcourse.data.world import CELL, PIXELS, STYLE, WORLD_NOUNS, WORLD_SPLITS, DrawnWorld
 from mmcourse.text_to_image import (
@@ -349,6 +349,28 @@ def test_a_checklist_by_hand():
     ]
 
 
+@pytest.mark.parametrize("relation", INVERSE)
+@pytest.mark.parametrize("nouns", [("car", "dog"), ("dog", "car")])
+def test_a_relation_that_is_not_said_is_missed(relation, nouns):
+    first, second = nouns
+    description = Description((Group(first), Group(second)), relation, "snow")
+    scene = SimpleNamespace(facts=description.facts, holds=lambda fact: fact in description.facts)
+    name = f"relation: {first} {relation} {second}"
+    both = f"a {first} and a {second} in the snow"
+    assert dict(checklist(both, scene)) == {
+        f"object: {first}": True,
+        f"object: {second}": True,
+        f"count: {first} 1": True,
+        f"count: {second} 1": True,
+        name: False,
+        "background: snow": True,
+    }
+    words = RELATIONS[relation][1][0]
+    assert dict(checklist(f"a {first} {words} a {second} in the snow", scene))[name]
+    words = RELATIONS[INVERSE[relation]][1][0]
+    assert dict(checklist(f"a {second} {words} a {first} in the snow", scene))[name]
+
+
 def test_shares_are_of_all_facts_and_their_interval_by_caption():
     table = np.zeros((3, 6, 4), int)
     table[:, 0] = [[1, 2, 1, 4], [3, 3, 3, 4], [0, 0, 0, 4]]
@@ -357,6 +379,10 @@ def test_shares_are_of_all_facts_and_their_interval_by_caption():
     assert share(table, recall=True, draws=50).value == pytest.approx(4 / 12)
     assert share(table, "object", draws=50).value == pytest.approx(1 / 2)
     seeds = np.stack([table, table, table])
+    nothing = np.zeros((3, 6, 4), int)
+    nothing[0] = [[1, 1, 1, 1]] * 6
+    assert share(nothing, draws=50).value == 1  # one fact in all
+    assert len(share(table).draws) == 1000 and len(share(table, draws=20).draws) == 20
     once, thrice = share(table, draws=300), share(seeds, draws=300)
     assert (once.low, once.high) == (thrice.low, thrice.high)  # seeds are no more captions
 
@@ -378,14 +404,19 @@ def test_the_frechet_distance_equals_scipys_root(n, width):
 def test_clouds_that_do_not_pair_are_refused():
     with pytest.raises(ValueError, match="two clouds"):
         frechet_distance(np.zeros((4, 3)), np.zeros((4, 2)))
-    with pytest.raises(ValueError, match="two points or more"):
+    with pytest.raises(ValueError, match="two clouds"):
+        frechet_distance(np.zeros((4, 3)), np.zeros((2, 3, 1)))
+    expected = "^a cloud needs two points or more to have a covariance, got one$"
+    with pytest.raises(ValueError, match=expected):
         frechet_distance(np.zeros((1, 3)), np.zeros((4, 3)))
+    assert frechet_distance([[0, 0], [2, 0]], [[1, 0], [3, 0]]) == pytest.approx(1)  # two suffice
 
 
 @pytest.mark.parametrize("batch", [2, 3, 100])
 def test_the_nearest_picture_is_the_nearest(batch):
     dice = np.random.default_rng(0)
     known = dice.integers(0, 256, size=(7, 8, 8, 3), dtype=np.uint8)
+    known[6] = known[0]  # of two alike the first
     images = known[[5, 0, 3]].copy()
     images[0] = images[0] // 2 + 60
     number, gap = nearest(images, known, batch)

@@ -182,6 +182,29 @@ def test_without_a_picture_it_is_the_language_model():
         model = joined(kind)
         ids = torch.randint(23, (2, 7))
         close(model(ids), language()(ids))
+        cache = {}
+        parts = [model(ids[:, :4], cache=cache), model(ids[:, 4:], cache=cache)]
+        close(torch.cat(parts, 1), language()(ids))
+
+
+@pytest.mark.parametrize("kind", ["projector", "queries", "gated"])
+def test_padding_before_a_row_changes_nothing(kind):
+    model = joined(kind)
+    cells = torch.randn(2, 16, 6)
+    places = [PICTURE] * {"projector": 4, "queries": 3, "gated": 0}[kind]
+    rows = [[1, *places, 5, 6, 7], [2, *places, 0]]
+    ids = torch.tensor([rows[0], [9, 9, *rows[1]]])
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    mask[1, :2] = False
+    found = model(ids, cells, mask)
+    each = [model(torch.tensor([row]), cells[i : i + 1])[0] for i, row in enumerate(rows)]
+    close(found[0], each[0])
+    close(found[1, 2:], each[1])
+    counted = mask.clone()
+    counted[1, 2] = False  # no word stands before it
+    gained = [each[0].log_softmax(-1)[place - 1, rows[0][place]] for place in (-3, -2, -1)]
+    gained.append(each[1].log_softmax(-1)[-2, 0])
+    close(model.loss(ids, cells, mask, counted), -torch.stack(gained).mean())
 
 
 def test_a_gated_model_with_closed_gates_is_the_language_model():
@@ -225,6 +248,14 @@ def test_writing_does_not_depend_on_the_batch(kind, text):
     assert len({tuple(row) for row in written.tokens}) > 1
 
 
+def test_options_are_handed_on_to_the_decoder():
+    def decode(step, ids, **options):
+        return options
+
+    found = joined().generate([[1]], None, end=0, max_length=9, decode=decode, beams=3)
+    assert found == {"end": 0, "max_length": 9, "beams": 3}
+
+
 def test_the_loss_counts_words_and_no_picture():
     model = joined()
     cells = torch.randn(2, 16, 6)
@@ -249,16 +280,23 @@ def test_parts_that_do_not_fit_are_named_with_their_widths():
 def test_a_place_without_a_picture_and_a_picture_without_a_place():
     model = joined()
     cells = torch.randn(1, 16, 6)
-    with pytest.raises(ValueError, match="no picture was given"):
+    with pytest.raises(
+        ValueError, match="no picture was given: pass cells, or take the picture's id out of"
+    ):
         model(torch.tensor([[1, PICTURE, 2]]))
-    with pytest.raises(ValueError, match=r"1 pictures of 4 vectors need 4 places.*got 0"):
+    with pytest.raises(
+        ValueError,
+        match=r"1 pictures of 4 vectors need 4 places.*got 0.*expand\(\) the prompt once$",
+    ):
         model(torch.tensor([[1, 2, 3]]), cells)
     with pytest.raises(ValueError, match="need 4 places.*got 8"):
         model.generate([[1, PICTURE, PICTURE, 2]], cells, end=0, max_length=3)
     with pytest.raises(ValueError, match="need 4 places.*got 1"):
         model(torch.tensor([[1, PICTURE, 2]]), cells)  # not expanded
     gated = joined("gated")
-    with pytest.raises(ValueError, match="no place for a picture"):
+    with pytest.raises(
+        ValueError, match="^with gated cross-attention the text has no place for a picture"
+    ):
         gated(torch.tensor([[1, PICTURE, 2]]), cells)
     with pytest.raises(ValueError, match="2 rows and 1 pictures"):
         gated(torch.tensor([[1, 2], [3, 4]]), cells)
@@ -270,7 +308,9 @@ def test_a_picture_is_not_torn_nor_given_to_another_row():
     model = joined()
     cells = torch.randn(2, 16, 6)
     ids = torch.tensor([[1, *[PICTURE] * 5, 2], [1, *[PICTURE] * 3, 2, 2, 2]])
-    with pytest.raises(ValueError, match=r"rows have \[5, 3\] places.*has 4 vectors"):
+    with pytest.raises(
+        ValueError, match=r"\[5, 3\] places.*has 4 vectors and stands in one row: expand\(\) each"
+    ):
         model(ids, cells)
     for kind in ("projector", "queries"):
         with pytest.raises(ValueError, match=r"the prompts have \[2, 0\] places"):
@@ -294,7 +334,9 @@ def test_a_refused_call_leaves_no_picture_behind():
 def test_a_language_model_takes_one_gated_bridge():
     text = language()
     VLM(None, GatedBridge(6, 16, 2), text)
-    with pytest.raises(ValueError, match="gated layers already"):
+    with pytest.raises(
+        ValueError, match="^the language model has gated layers already: load it anew"
+    ):
         VLM(None, GatedBridge(6, 16, 2), text)
 
 
@@ -304,6 +346,9 @@ def test_a_prompt_that_is_too_long_with_its_picture():
         model.generate([[1] * 34 + [PICTURE]], torch.randn(1, 16, 6), end=0, max_length=9)
     prompt = [[1] * 34 + [PICTURE]]
     assert model.generate(prompt, torch.randn(1, 16, 6), end=0, max_length=3).tokens
+    expected = "and 4 more do not fit into the context of 40: .* picture, or lower max_length$"
+    with pytest.raises(ValueError, match=expected):
+        model.generate(prompt, torch.randn(1, 16, 6), end=0, max_length=4)
     with pytest.raises(ValueError, match="ids must lie between 0 and 22"):
         model(torch.tensor([[1, 23]]))
 

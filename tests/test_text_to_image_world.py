@@ -171,20 +171,31 @@ def test_a_caption_as_people_type_it():
 @pytest.mark.parametrize(
     ("caption", "message"),
     [
-        ("", "caption is empty"),
+        ("", "^the caption is empty: write, for example, 'two red cars in the snow'$"),
         ("  . ", "caption is empty"),
-        ("dog " * 10_000, "at most 24 words, got 10,000"),
+        (
+            "dog " * 10_000,
+            "at most 24 words, got 10,000: say one or two kinds of things, where they are to one "
+            "another, and on which background$",
+        ),
         ("a zebra in the snow", "unknown words: 'zebra'. It draws dog, cat"),
         ("four dogs", "unknown words: 'four'"),
         ("a tiger at night", "drawings of tiger, but this model never learned them"),
         ("a tiger and two volcanoes", "drawings of tiger, volcano"),
         ("一只狗在雪地里", "captions are English, got '一只狗在雪地里'"),
-        ("in the snow", "one or two kinds of things, got 0"),
+        ("狗 猫 " + "b" * 70, "captions are English, got '狗 猫 " + "b" * 56 + "'. It"),
+        ("in the snow", "kinds of things, got 0 in 'in the snow': it can draw dog, cat, "),
         ("a dog , a cat , a pig", "one or two kinds of things, got 3"),
-        ("b c d e f g h", "'b', 'c', 'd', 'e', 'f' and 2 more"),
+        ("b c d e f g h", "'b', 'c', 'd', 'e', 'f' and 2 more. It"),
+        ("b c d e f g", "'b', 'c', 'd', 'e', 'f' and 1 more. It"),
+        ("b c d e f", "unknown words: 'b', 'c', 'd', 'e', 'f'. It"),
+        ("q" * 21, f"unknown words: '{'q' * 20}'. It"),
         ("three dogs left of three cats", "up to 3 things, got 6: ask for fewer"),
         ("a dog in the snow at night", "has one background, got night, snow"),
-        ("a dog to the left of a dog", "joins two kinds of things, got one"),
+        (
+            "a dog to the left of a dog",
+            "^a relation joins two kinds of things, got one kind: say two nouns$",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_in_words(caption, message):
@@ -201,7 +212,8 @@ def test_a_caption_of_the_most_words_may_be_drawn():
 
 @pytest.mark.parametrize("caption", [None, 7, ["a dog"]])
 def test_what_is_no_text_is_refused(caption):
-    with pytest.raises(TypeError, match="a caption must be a string"):
+    kind = type(caption).__name__
+    with pytest.raises(TypeError, match=f"must be a string, got {kind}; give many as a list"):
         check_caption(caption)
 
 

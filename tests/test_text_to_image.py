@@ -12,6 +12,7 @@ from torch import nn
 from mmcourse.data.world import DrawnWorld
 from mmcourse.text_to_image import (
     Autoencoder,
+    CentreReader,
     CodeAutoencoder,
     Denoiser,
     PictureGPT,
@@ -605,6 +606,7 @@ def test_what_autoencoders_are_unless_told_otherwise():
     ("model", "sizes"),
     [(Autoencoder(6, 24), ("channels", "width")),
      (CodeAutoencoder(7, 4, 24), ("codes", "channels", "width")),
+     (CentreReader(16, 1), ("width",)),
      (TextToImage(["a"], 6, 24, 16, 1, 2), ("channels", "autoencoder_width", "width")),
      (PictureGPT(["a"], 9, 4, 24, 16, 1, 2), ("codes",))],
 )  # fmt: skip

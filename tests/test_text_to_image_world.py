@@ -20,6 +20,7 @@ from mmcourse.text_to_image import (
     fact_counts,
     frechet_distance,
     nearest,
+    reader,
     share,
     world_vocabulary,
 )
@@ -39,6 +40,8 @@ from mmcourse.text_to_image.clips import (
 )
 from mmcourse.text_to_image.judging import KINDS
 from mmcourse.text_to_image.reader import TINTS, disturb, relation_of, say, things_in
+from mmcourse.vision import ResidualBlock, to_pixels
+from tests.helpers import close
 
 # The world ------------------------------------------------------------------------------------
 
@@ -273,6 +276,9 @@ def test_what_a_judge_says():
     assert say([("dog", "red", 1, 1), ("dog", "red", 5, 5)], "snow") == "two red dogs in the snow"
     four = [("dog", tint, 1, 1) for tint in ("red", "red", "blue", "red")]
     assert say(four, "sea") == "three red dogs at sea"
+    two = [("dog", "red", 1, 1), ("dog", None, 5, 5)]
+    assert say(two, "sea") == "two red dogs at sea"  # the surer one's
+    assert say(two[::-1], "sea") == "two dogs at sea"
     beside = [("dog", None, 3, 1), ("cat", None, 4, 6)]
     assert say(beside, "night") == "a dog to the left of a cat at night"
     many = [*beside, ("pig", "blue", 1, 1)]
@@ -282,7 +288,15 @@ def test_what_a_judge_says():
 
 @pytest.mark.parametrize(
     ("second", "relation"),
-    [((1, 5), "left of"), ((0, -5), "right of"), ((5, 1), "above"), ((-5, 2), "below")],
+    [
+        ((1, 5), "left of"),
+        ((0, -5), "right of"),
+        ((5, 1), "above"),
+        ((-5, 2), "below"),
+        ((0.1, 0.4), "left of"),
+        ((0.4, 0.1), "above"),
+        ((3, 3), "left of"),
+    ],
 )
 def test_relations_go_along_the_longer_axis(second, relation):
     assert relation_of(np.zeros(2), np.array(second)) == relation
@@ -304,6 +318,57 @@ def test_the_reader_learns_its_targets():
         optimizer.zero_grad()
     assert losses[-1] < losses[0] / 3
     assert len(model.eval().read(images)) == 4
+
+
+def test_the_loss_of_the_reader_by_hand(monkeypatch):
+    monkeypatch.setattr(reader, "disturb", lambda pixels: pixels)
+    scenes = [DrawnWorld("val")[index] for index in range(3)]
+    images = np.stack([scene.image for scene in scenes])
+    torch.manual_seed(0)
+    model = CentreReader(width=16, blocks=1)
+    targets = centres(scenes)
+    log_probs = [part.log_softmax(1) for part in model(to_pixels(images))]
+    nouns, tints, places = [], [], []
+    for row, place in enumerate(targets["place"]):
+        places.append(-log_probs[2][row, place])
+        for y, x in np.ndindex(8, 8):
+            noun, tint = targets["nouns"][row, y, x], targets["tints"][row, y, x]
+            weight = 1.0 if noun else 0.2
+            nouns.append((weight, -weight * log_probs[0][row, noun, y, x]))
+            if tint >= 0:
+                tints.append(-log_probs[1][row, tint, y, x])
+    by_hand = sum(loss for _, loss in nouns) / sum(weight for weight, _ in nouns)
+    by_hand = by_hand + sum(tints) / len(tints) + sum(places) / len(places)
+    close(model.loss(images, targets), by_hand, 1e-5)
+
+
+def test_what_a_reader_is_unless_told_otherwise():
+    model = CentreReader()
+    assert model.nouns.weight.shape == (1 + len(WORLD_NOUNS), 64, 1, 1)
+    assert sum(isinstance(part, ResidualBlock) for part in model.features) == 2
+    assert model.features(torch.randn(2, 3, 64, 64)).min() > -0.171  # a GELU's least
+
+
+def test_how_pictures_are_disturbed():
+    """In other light, noisy and blurred, each picture by its own numbers."""
+    torch.manual_seed(0)
+    grey = torch.full((4000, 3, 8, 8), 0.5)
+    out = disturb(grey)
+    light = out.mean((1, 2, 3))  # 0.5 a + b, with a in 0.85 to 1.15 and b in -0.1 to 0.1
+    assert light.mean() == pytest.approx(0.5, abs=0.005)
+    assert light.min() == pytest.approx(0.325, abs=0.03)
+    assert light.max() == pytest.approx(0.675, abs=0.03)
+    spread = (0.3**2 / 12 * 0.25 + 0.2**2 / 12) ** 0.5
+    assert light.std() == pytest.approx(spread, abs=0.005)
+    noise = out.std((1, 2, 3))  # 0 to 0.2
+    assert noise.mean() == pytest.approx(0.1, abs=0.005) and 0.19 < noise.max() < 0.25
+    edge, inner = out[..., 0, :].mean(), out[..., 2:6, 2:6].mean()
+    assert abs(edge - inner) < 0.01  # a blur does not darken the edges
+    board = ((torch.arange(8)[:, None] + torch.arange(8)) % 2 * 2 - 1).float()
+    out = disturb(board.expand(4000, 3, 8, 8))
+    left = (out * board)[..., 1:7, 1:7].mean((1, 2, 3))  # a blurred board has a ninth of its height
+    assert left.mean() == pytest.approx(1 - 4 / 9, abs=0.01)
+    assert 0.07 < left.min() < 0.15 and 1 < left.max() < 1.2
 
 
 def test_disturbed_pictures_differ_each_time_and_stay_near():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from transformers import (
+    AutoConfig,
     BertConfig,
     BertLMHeadModel,
     BertModel,
@@ -11,12 +12,13 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    MistralConfig,
     SiglipVisionConfig,
     ViTConfig,
     ViTModel,
 )
 
-from mmcourse.vlm import VLM, MultimodalEncoderDecoder
+from mmcourse.vlm import VLM, MultimodalEncoderDecoder, pretrained
 from tests.helpers import close
 
 SIZES = [  # width of the tower and of the language model, heads, kv heads, layer that is taken
@@ -78,6 +80,40 @@ def test_logits_equal_llavas_with_several_pictures_and_a_cache(sizes):
         assert (wrong - expected).abs().max() > 1e-3
 
 
+def equals(theirs):
+    """Whether the joined model has the logits of a LLaVA for one picture."""
+    ours = VLM.from_transformers(theirs)
+    ids = torch.tensor([ours.expand([1, 98, 5], 9)])
+    pixels = torch.randn(1, 3, 24, 24)
+    with torch.no_grad():
+        expected = theirs(input_ids=ids, pixel_values=pixels).logits
+        close(ours(ids, ours.encode(pixels)), expected, 1e-5)
+    return True
+
+
+def test_a_projector_may_have_its_own_width_inside():
+    theirs = llava()
+    projector = theirs.model.multi_modal_projector
+    projector.linear_1 = nn.Linear(32, 28)
+    projector.linear_2 = nn.Linear(28, 40)
+    assert equals(theirs)
+
+
+def test_a_language_model_whose_first_and_last_layer_are_one():
+    words = LlamaConfig(
+        vocab_size=99,
+        hidden_size=40,
+        intermediate_size=28,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
+    theirs = llava(text_config=words)
+    theirs.lm_head.weight.data.copy_(theirs.model.language_model.embed_tokens.weight)
+    assert equals(theirs)
+
+
 def test_padding_on_the_left_and_what_is_written():
     theirs = llava()
     ours = VLM.from_transformers(theirs)
@@ -129,7 +165,12 @@ def test_parts_that_do_not_fit_are_named_with_their_widths():
         ({"projector_hidden_act": "relu"}, "projector_hidden_act is 'relu'"),
         ({"vision_feature_layer": 2}, "vision_feature_layer is 2"),
         ({"vision_feature_layer": -4}, "vision_feature_layer is -4"),
-        ({"vision_config": SiglipVisionConfig(hidden_size=32)}, "'siglip_vision_model'"),
+        ({"vision_feature_layer": 0}, "vision_feature_layer is 0"),
+        ({"text_config": MistralConfig()}, "^text_config.model_type is 'mistral'"),
+        (
+            {"vision_config": SiglipVisionConfig()},
+            "^vision_config.model_type is 'siglip_vision_model'",
+        ),
     ],
 )
 def test_other_settings_are_refused_by_name(changes, message):
@@ -140,8 +181,30 @@ def test_other_settings_are_refused_by_name(changes, message):
         VLM.from_transformers(model)
 
 
+def test_without_a_network_only_what_is_stored_is_asked_for(monkeypatch, tmp_path):
+    asked = []
+
+    def fail(name, **options):
+        asked.append((str(name), options))
+        raise OSError(" ")
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", fail)
+    said = (
+        r"^cannot load 'some/llava-1.5' \(OSError\): expected the files of a LLaVA; without a "
+        "network fetch them elsewhere, put them into one folder, and give that folder$"
+    )
+    for answers in (True, False):
+        monkeypatch.setattr(pretrained, "hub_answers", lambda: answers)  # noqa: B023
+        with pytest.raises(ValueError, match=said):
+            VLM.from_transformers("some/llava-1.5")
+        assert asked.pop() == ("some/llava-1.5", {"local_files_only": not answers})
+    with pytest.raises(ValueError, match="cannot load"):
+        VLM.from_transformers(tmp_path)
+    assert asked == [(str(tmp_path), {"local_files_only": False})]  # a folder needs no network
+
+
 def test_what_cannot_be_had(tmp_path):
-    with pytest.raises(ValueError, match="expected a folder, or owner/name"):
+    with pytest.raises(ValueError, match="a folder, or owner/name as .*, got 'no such thing'$"):
         VLM.from_transformers("no such thing")
     with pytest.raises(ValueError, match="cannot load"):
         VLM.from_transformers(tmp_path)

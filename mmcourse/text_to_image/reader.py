@@ -124,7 +124,10 @@ def things_in(probabilities, tints):
 
 
 def say(things, place):
-    """A caption of things (noun, tint, row, column) on a background."""
+    """A caption of things (noun, tint, row, column) on a background.
+
+    Several of a noun have the tint that most of them have, of equally many the first's.
+    """
     where = BACKGROUNDS[place][1][0]
     groups = defaultdict(list)
     for noun, tint, row, column in things:
@@ -132,7 +135,8 @@ def say(things, place):
     said = []
     middles = []
     for noun, members in groups.items():
-        tint = max({one[0] for one in members}, key=[one[0] for one in members].count)
+        tints = [one[0] for one in members]
+        tint = max(tints, key=tints.count)
         said.append(Group(noun, min(3, len(members)), tint))
         middles.append(np.mean([one[1:] for one in members], axis=0))
     if not said:

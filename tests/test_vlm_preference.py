@@ -238,11 +238,15 @@ def test_tiles_are_the_parts_of_the_picture():
     whole = np.full((4, 4, 3), 7, np.uint8)
     whole[:2, :2] = 11
     assert (overview(whole, 2)[0, 0] == 11).all() and (overview(whole, 2)[1] == 7).all()
+    halves = np.zeros((4, 4, 3), np.uint8)
+    halves[:, 1::2] = 100
+    assert (overview(halves, 2) == 50).all()  # the mean of a box, and of nothing beside it
     assert overview(image, 4).shape == (4, 4, 3) and overview(image, 4).dtype == np.uint8
     with pytest.raises(ValueError, match=r"expected uint8 \(H, W, 3\), got float64"):
         cut_into_tiles(image / 255, 3)
     with pytest.raises(ValueError, match=r"got uint8 \(6, 8\)"):
         cut_into_tiles(image[..., 0], 3)
+    assert cut_into_tiles(image, 1).shape == (48, 1, 1, 3)
     with pytest.raises(ValueError, match="at least one pixel"):
         cut_into_tiles(image, 0)
 

@@ -240,6 +240,10 @@ def test_the_articles_model_by_its_parts():
     answer = torch.randint(50, (2, 5))
     logits = model(ids, pixels, answer, mask)
     assert logits.shape == (2, 5, 50)
+    assert model.kind.shape == (2, 24) and 0.01 < model.kind.std() < 0.03
+    everything = torch.ones_like(mask)
+    close(model(ids, pixels, answer), model(ids, pixels, answer, everything), 0)
+    assert model.encode(ids, pixels)[1].dtype == torch.bool
     other = ids.clone()
     other[1, 4:] = 7
     close(model(other, pixels, answer, mask), logits, 1e-5)  # padding is not read
@@ -263,8 +267,14 @@ def test_the_articles_model_by_its_parts():
 
 
 def test_a_decoder_that_cannot_look_is_refused():
-    with pytest.raises(ValueError, match="is_decoder=True, add_cross_attention=True"):
+    said = (
+        "^the decoder must be causal and look at the encoders: make its BertConfig with "
+        "is_decoder=True, add_cross_attention=True$"
+    )
+    with pytest.raises(ValueError, match=said):
         MultimodalEncoderDecoder(*parts(is_decoder=False, add_cross_attention=False))
+    with pytest.raises(ValueError, match=said):
+        MultimodalEncoderDecoder(*parts(add_cross_attention=False))
     bert, vit, _ = parts()
-    with pytest.raises(ValueError, match="width 32, the text model 24"):
+    with pytest.raises(ValueError, match="width 32, the text model 24: make them equal$"):
         MultimodalEncoderDecoder(bert, vit, parts(text=32)[2])

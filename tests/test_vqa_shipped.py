@@ -39,6 +39,14 @@ def val(shipped):
     return see_part(shipped, EmojiScenes("val"), 500, 120)
 
 
+def test_a_part_holds_scenes_their_questions_and_what_was_seen(shipped, val):
+    dataset = EmojiScenes("val")
+    part = see_part(shipped, dataset, 498, 60)
+    assert [scene.key for scene in part.scenes] == [dataset[i].key for i in range(498, 558)]
+    assert part.asked == ask_about(part.scenes)
+    assert torch.allclose(part.memory[2:], val.memory[:58], atol=1e-5)
+
+
 def test_what_it_must_reach(shipped, val):
     right = is_right(shipped.answer_all(val.memory, val.asked)[0], val.asked)
     chosen = is_right(shipped.answer_all(val.memory, val.asked, choose=True)[0], val.asked)
@@ -153,5 +161,12 @@ def test_the_questions_of_a_scene_are_drawn_together():
         exact = binomtest(3 * right, 3).proportion_ci(0.95, "exact")  # three scenes
         assert (found.low, found.high) == pytest.approx((exact.low, exact.high)), which
     assert list(by_kind) == ["all", "a", "b"]
+    assert [len(part.draws) for part in by_kind.values()] == [50] * 3
+    assert len(share_by_scene(flags, rows[:5]).draws) == 500 and len(found.draws) == 20
+    assert len(shares_by_kind(flags, asked)["a"].draws) == 500
     assert by_kind["a"].value == 2 / 3 and by_kind["b"].value == 0 and by_kind["all"].value == 0.4
     assert is_right(["yes", "no", "yes"], asked[:3]).tolist() == [True, False, True]
+    with pytest.raises(ValueError, match="longer than argument 1"):
+        is_right(["yes"], asked[:2])
+    right = share_by_scene([1, 1, 0], [0, 1, 1])  # numbers as well as booleans
+    assert right.value == pytest.approx(2 / 3)

@@ -1,5 +1,6 @@
 """What is checked about answers: baselines, contradictions, hallucination, looking, and reading."""
 
+import re
 from collections import Counter
 from itertools import combinations
 from random import Random
@@ -44,7 +45,7 @@ from mmcourse.vqa import (
     touch,
     without_history,
 )
-from mmcourse.vqa.consistency import is_noun, where, with_article
+from mmcourse.vqa.consistency import is_noun, named, where, with_article
 from mmcourse.vqa.reading import check_follows, named_in, shortened, unknown_words
 
 VAL = EmojiScenes("val")
@@ -163,11 +164,29 @@ def test_second_questions_follow_from_first_answers():
 
     assert check(answer_all, [probe]) == [(probe, "owl", "owl")]
     assert [each.text for (each,) in asked] == ["what is in the picture ?", "is there an owl ?"]
-    assert all(each.scene == 3 and each.history == () for (each,) in asked)
+    texts = ("what is in the picture ?", "is there an owl ?")
+    assert asked == [[Asked(3, texts[0], "", "first")], [Asked(3, texts[1], "", "second")]]
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        check(lambda questions: [], [probe])
+
+
+def test_there_and_back_asks_where_each_is_from_the_other():
+    found = [probe for probe in probes(SCENES) if probe.kind == "there and back"]
+    assert len(found) > 20
+    for probe in found:
+        pattern = "where (is|are) the (.+) , seen from the (.+) \\?"
+        _, first, second = re.fullmatch(pattern, probe.first).groups()
+        assert re.fullmatch(pattern, probe.second).groups()[1:] == (second, first)
+        groups = SCENES[probe.scene].description.groups
+        assert {first, second} == {named(group) for group in groups}
+
+
+def test_words_and_articles_of_questions():
     assert with_article("is there a dog ?") == "is there a dog ?"
     assert with_article("is there a to the left of ?") == "is there a to the left of ?"
     assert where("dogs", "cat") == "where are the dogs , seen from the cat ?"
     assert where("dog", "cats") == "where is the dog , seen from the cats ?"
+    assert with_article("is there a is there a owl ?") == "is there a is there a owl ?"
     assert is_noun("dog") and not is_noun("dogs") and not is_noun("red") and not is_noun("")
 
 
@@ -185,6 +204,7 @@ def test_pope_asks_as_often_for_what_is_not_there():
             present = {thing.noun for thing in SCENES[each.scene].objects}
             assert (name in present) == (each.answer == "yes")
             assert f"is there {noun_table()[name].article} {name} ?" == each.text
+        assert asked == pope(SCENES, sampling, frequencies)
     with pytest.raises(ValueError, match="unknown sampling 'rare': choose one of random, popular"):
         pope(SCENES, "rare", frequencies)
 
@@ -223,12 +243,19 @@ def test_pope_scores_equal_scikit_learns():
     assert found[1:4] == pytest.approx(expected[:3])
     assert found.accuracy == pytest.approx(accuracy_score(true, said))
     assert found.yes == said.count("yes") / 40
+    assert pope_scores(["yes"], ["yes"]) == (1, 1, 1, 1, 1)
+    assert pope_scores(["yes", "yes", "no"], ["no", "no", "yes"]) == (0, 0, 0, 0, 2 / 3)
+    assert pope_scores(["yes", "no", "no"], ["yes", "no", "no"])[1:4] == (1, 1, 1)
+    with pytest.raises(ValueError, match="argument 2 is longer"):
+        pope_scores(["yes"], ["yes", "no"])
     assert pope_scores(["no", "dog"], ["no", "no"]) == (0.5, 0, 0, 0, 0)
 
 
 def test_chair_by_hand():
     world = [SimpleNamespace(holds=lambda fact, own=own: fact[1] in own) for own in (
         {"dog"}, {"dog", "cat"}, {"bus"}, {"bus"})]  # fmt: skip
+    for one in world:
+        one.holds = lambda fact, holds=one.holds: fact[0] == "object" and holds(fact)
     texts = ["a dog in the snow", "a dog above an owl and a dog", "two keys", "on a road"]
     assert named_things(texts[1]) == {"dog", "owl"}
     assert [invented(t, s) for t, s in zip(texts, world, strict=True)] == [
@@ -237,6 +264,9 @@ def test_chair_by_hand():
     assert chair(texts, world) == (2 / 4, 2 / 4)
     assert chair(["an owl above two keys", "on a road"], world[2:]) == (1, 1 / 2)
     assert chair(["on a road"], world[:1]) == (0, 0) == chair([], [])
+    assert chair(["an owl"], world[:1]) == (1, 1)
+    with pytest.raises(ValueError, match="argument 2 is longer"):
+        chair(["an owl"], world)
 
 
 # ---- looking
@@ -268,8 +298,22 @@ def test_the_empty_scene_is_what_was_painted_first():
         assert (tight == scene.image).all()
 
 
+def test_erased_is_the_box_with_its_margin_and_nothing_else():
+    image, background = np.zeros((12, 10, 3)), np.ones((12, 10, 3))
+    places = np.indices((12, 10))
+    for box, margin in (((4, 5, 6, 9), 1), ((0, 0, 3, 2), 2), ((7, 9, 10, 12), 0)):
+        x0, y0, x1, y1 = box
+        inside = (places[0] >= y0 - margin) & (places[0] < y1 + margin)
+        inside &= (places[1] >= x0 - margin) & (places[1] < x1 + margin)
+        assert (erase(image, background, [box], margin) == inside[..., None]).all()
+    assert (erase(image, background, [box]) == erase(image, background, [box], 2)).all()
+    assert not image.any()  # a copy
+
+
 def test_another_place_of_the_same_size():
-    boxes, avoid = [(0, 0, 20, 10)], [(0, 0, 20, 10), (40, 40, 60, 60)]
+    boxes, avoid = [(10, 30, 30, 40)], [(0, 0, 20, 10), (40, 40, 60, 60)]
+    corners = {elsewhere([(5, 5, 67, 67)], [], 64, Random(seed))[0][:2] for seed in range(60)}
+    assert corners == {(x, y) for x in range(3) for y in range(3)}
     for seed in range(30):
         ((x0, y0, x1, y1),) = elsewhere(boxes, avoid, 64, Random(seed))
         assert (x1 - x0, y1 - y0) == (20, 10) and min(x0, y0) >= 0 and max(x1, y1) <= 64

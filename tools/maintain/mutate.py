@@ -20,7 +20,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ALSO_READ = ("tools", "deploy")  # by the tests
+FOLDERS = ("mmcourse", "tests", "tools", "deploy")
+FILES = ("pyproject.toml", "requirements.txt")
 DEAD = ("killed", "timeout", "segfault", "suspicious", "caught by type check")
 
 
@@ -54,11 +55,12 @@ def mutate(module, folder):
     """Return the fate of every mutant of a module, by its name, and the diffs of the survivors."""
     file = f"mmcourse/{module}.py"
     tests = tests_of(module)
-    for name in ("mmcourse", "tests", *ALSO_READ):
+    for name in FOLDERS:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in FILES:
+        shutil.copy(ROOT / name, folder)
     (folder / file).write_text(undecorated((ROOT / file).read_text()))
-    others = "\n    ".join(["mmcourse", *ALSO_READ])
+    others = "\n    ".join([*FOLDERS, *FILES])
     paths = f"source_paths=mmcourse\nonly_mutate={file}\nalso_copy=\n    {others}"
     (folder / "setup.cfg").write_text(
         f"[mutmut]\n{paths}\npytest_add_cli_args_test_selection={tests}\n"

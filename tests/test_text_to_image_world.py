@@ -1,5 +1,6 @@
 """Text to image: the small world, what may be drawn, the judges, clips, and mmcourse draw."""
 
+from itertools import product
 from random import Random
 from types import SimpleNamespace
 
@@ -41,7 +42,7 @@ from mmcourse.text_to_image.clips import (
 from mmcourse.text_to_image.judging import KINDS
 from mmcourse.text_to_image.reader import TINTS, disturb, relation_of, say, things_in
 from mmcourse.vision import ResidualBlock, to_pixels
-from tests.helpers import close
+from tests.helpers import close, randomise
 
 # The world ------------------------------------------------------------------------------------
 
@@ -507,13 +508,26 @@ def test_the_nearest_picture_is_the_nearest(batch):
 # Clips ----------------------------------------------------------------------------------------
 
 
+def read_place(frame):
+    """The first row in which something stands, and the first column."""
+    there = np.abs(frame.astype(int) - frame[0, -1]).sum(-1) > 60
+    return there.any(1).argmax(), there.any(0).argmax()
+
+
 def test_clips_move_where_they_say_and_the_judge_reads_them():
     for pair in [("star", "left"), ("apple", "down"), ("house", "up"), ("car", "right")]:
         clip = move(*pair, Random(1))
         assert clip.frames.shape == (9, 32, 32, 3)
         assert read_clip(clip.frames) == pair
         assert read_clip(clip.frames[::-1])[1] != pair[1]
+    for number, (noun, direction) in enumerate(product(CLIP_NOUNS, DIRECTIONS)):
+        assert read_clip(move(noun, direction, Random(number)).frames) == (noun, direction)
+    empty = np.full((9, 32, 32, 3), 240, np.uint8)
+    assert read_clip(empty)[1] in DIRECTIONS  # of nothing it says something, and does not fail
     assert clip_caption("apple", "up") == "an apple moves up"
+    assert clip_caption("umbrella", "up") == "an umbrella moves up"
+    places = {tuple(read_place(move("car", "left", Random(n)).frames[0])) for n in range(200)}
+    assert len(places) == 17  # every height at which it fits into the frame
     assert move("car", "left", Random(0)).caption == "a car moves left"
 
 
@@ -523,6 +537,10 @@ def test_some_pairs_are_held_out_of_clips():
     assert shown == {(n, d) for n in CLIP_NOUNS for d in DIRECTIONS} - HELD_OUT
     assert {(new[i].noun, new[i].direction) for i in range(60)} == HELD_OUT
     assert (train[3].frames == MovingThings()[3].frames).all()
+    pairs = [(clip.noun, clip.direction) for clip in map(train.__getitem__, range(20))]
+    other = MovingThings("composition")
+    other.pairs = train.pairs
+    assert [(clip.noun, clip.direction) for clip in map(other.__getitem__, range(20))] != pairs
     with pytest.raises(ValueError, match="choose train or composition"):
         MovingThings("val")
 
@@ -543,10 +561,16 @@ def test_clips_are_drawn_as_sheets(tmp_path):
     assert (films[1] == frames_of(model.draw("an apple moves left", seed=1, steps=1))).mean() > 0.99
     model.save_pretrained(tmp_path)
     assert TextToClip.from_pretrained(tmp_path).film(["a star moves up"], steps=1).shape[0] == 1
-    with pytest.raises(ValueError, match="unknown words: dog"):
-        model.draw("a dog moves up")
-    with pytest.raises(ValueError, match="none at all"):
+    shown = r"A clip shows a NOUN moves DIRECTION, with heart, star, .*, house$"
+    with pytest.raises(ValueError, match=rf"^unknown words: dog, runs\. {shown}"):
+        model.draw("a dog runs up")
+    with pytest.raises(ValueError, match=rf"^unknown words: none at all\. {shown}"):
         model.draw("")
+    randomise(model)
+    usual = model.film(["a star moves up"])
+    assert (usual == model.film(["a star moves up"], 0, 20, 2.0)).all()
+    for other in ((1, 20, 2.0), (0, 21, 2.0), (0, 20, 3.0)):
+        assert (usual != model.film(["a star moves up"], *other)).any(), other
 
 
 # The command ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The answerer: equal to plain PyTorch with copied weights, blind to padding, batch and future."""
 
+import copy
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mmcourse.training import parameter_groups
 from mmcourse.vqa import (
     SHARED,
     Answerer,
@@ -17,6 +19,7 @@ from mmcourse.vqa import (
     ask_about,
     belongs_to_an_answer,
     fit,
+    learning,
     log_odds,
     pad_rows,
     prompt_tokens,
@@ -253,6 +256,7 @@ def test_a_batch_has_the_questions_of_its_scenes():
         assert [answer for answer in answers if answer >= 0] == lessons.choices[number]
         seen.add(number)
     assert seen == {0, 1, 2} and lessons.choices == [[0], [0, 3], [1]]
+    assert set(choices[:, 1].tolist()) == {-1, 3}
     again = lessons.batch(50, torch.Generator().manual_seed(0))
     assert torch.equal(again[1], tokens)
     assert not torch.equal(lessons.batch(50, torch.Generator().manual_seed(1))[0], rows)
@@ -263,6 +267,54 @@ def test_an_answer_that_cannot_be_given_is_no_lesson():
         Lessons([Asked(0, "is there a dog ?", "what", "presence")], made())
     plain = Answerer(WORDS, (), 5, 9, 12, 3, 1, 7, 5, 24)
     assert Lessons([Asked(0, "is there a dog ?", "what", "presence")], plain).choices == [[0]]
+
+
+def test_training_step_by_step():
+    """AdamW, whose rate warms up and falls, with clipped gradients, on what the seed draws."""
+    torch.set_default_dtype(torch.float32)
+    model = made(N=4).float()
+    memory, lessons = 3 * torch.randn(8, 4, 5).half(), Lessons(LESSONS, model)
+    by_hand, again = copy.deepcopy(model), copy.deepcopy(model)
+    logged = []
+    settings = {"steps": 101, "rate": 3e-3, "seed": 5, "scenes": 3, "decay": 0.3}
+    fit(model, lessons, memory, log=lambda *parts: logged.append(parts), **settings)
+    generator = torch.Generator().manual_seed(5)
+    optimizer = torch.optim.AdamW(parameter_groups(by_hand, 0.3), lr=0.0, fused=True)
+    losses, norms = [], []
+    for step in range(101):
+        rate = 3e-3 * (step + 1) / 5
+        if step >= 5:
+            rate = 3e-3 * (1 + math.cos(math.pi * (step - 5) / (101 - 5))) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        rows, tokens, choices = lessons.batch(3, generator)
+        loss = by_hand.train().terms(memory[rows].float(), tokens, choices).sum()
+        loss.backward()
+        norms.append(nn.utils.clip_grad_norm_(by_hand.parameters(), 1.0).item())
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert max(norms) > 2 * min(norms)  # so that it matters at which norm they are clipped
+    assert logged == [(0, pytest.approx(losses[0])), (100, pytest.approx(losses[100], abs=1e-4))]
+    for ours, theirs in zip(model.parameters(), by_hand.parameters(), strict=True):
+        close(ours, theirs, 1e-6)
+    fit(again, lessons, memory, **settings)
+    for ours, theirs in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_what_training_is_unless_told_otherwise(monkeypatch):
+    torch.set_default_dtype(torch.float32)
+    seen = []
+    monkeypatch.setattr(learning, "parameter_groups", lambda model, decay: seen.append(decay) or [
+        {"params": list(model.parameters())}])  # fmt: skip
+    lessons = Lessons(LESSONS, made(N=4))
+    monkeypatch.setattr(
+        lessons, "batch", lambda scenes, generator: seen.append(scenes) or batch(4, generator)
+    )
+    batch = Lessons(LESSONS, made(N=4)).batch
+    fit(made(N=4).float(), lessons, torch.randn(8, 4, 5), steps=2, rate=1e-3, seed=0)
+    assert seen == [0.01, 32, 32]
 
 
 def test_it_learns_to_look_and_to_remember():

@@ -380,6 +380,67 @@ def test_what_cannot_be_read_is_named(text, message):
     assert message in str(error.value) and len(str(error.value)) < 600
 
 
+def whole(text, words=WORDS, **options):
+    """All that is said of a question that cannot be read."""
+    with pytest.raises(ValueError) as error:
+        read_question(text, words, **options)
+    return str(error.value)
+
+
+def test_what_is_said_of_a_question_that_cannot_be_read():
+    """Read by people, so to the letter."""
+    assert whole("") == "expected a question, got none: ask for example 'where is this?'"
+    assert whole("What colour is it?") == (
+        "'What colour is it?' goes on from a question before it, and there is none: ask that "
+        "first, for example 'is there a dog?'"
+    )
+    assert whole("dog " * 40) == (
+        "I know these words, but not this form of question: '" + "dog " * 14 + "dog…'. I was "
+        "taught: where is this?; how many dogs are there?; is there a dog?; what colour is the "
+        "dog?; what is in the picture?; what is above the dog?; where is the dog, seen from the "
+        "cat?; and after an answer: what colour is it? where is it seen from the other one? what "
+        "is the other one? and the other one?"
+    )
+    read = "I read the 3 English words of the scenes, as in 'what colour is the dog?'"
+    words = ["dog", "colour", "umbrella"]
+    assert whole("qqqq", words) == f"I don't know the word 'qqqq'. {read}"
+    assert whole("color dogg umbrela", words) == (
+        "I don't know the words 'color', 'dogg', 'umbrela'. Did you mean 'colour' for 'color', "
+        f"'dog' for 'dogg', 'umbrella' for 'umbrela'? {read}"
+    )
+    assert whole("k l m n o colorr", words) == (
+        f"I don't know the words 'k', 'l', 'm', 'n', 'o' and 1 more. {read}"
+    )
+    assert whole("k l m n colur", words) == (
+        "I don't know the words 'k', 'l', 'm', 'n', 'colur'. "
+        f"Did you mean 'colour' for 'colur'? {read}"
+    )
+    long = "abcdefghijklmnopqrstuvwxyz"
+    assert whole(long, [long[:20]]) == (
+        f"I don't know the word '{long[:19]}…'. Did you mean '{long[:20]}' for '{long[:19]}…'? "
+        "I read the 1 English words of the scenes, as in 'what colour is the dog?'"
+    )
+    near = ["colour", "colours"]
+    assert "Did you mean 'colour' for 'color'? " in whole("color", near)  # the nearest alone
+    assert "Did you mean" not in whole("cool", near)
+    assert shortened("a" * 61) == "a" * 59 + "…" and shortened("a" * 60) == "a" * 60
+
+
+def test_what_is_said_of_a_second_turn_that_goes_on_from_nothing():
+    with pytest.raises(ValueError) as error:
+        check_follows("what colour is it?", "is there a dog?", "presence", "no")
+    assert str(error.value) == (
+        "'what colour is it?' goes on from what I said is not there ('is there a dog?': no): "
+        "ask about another thing"
+    )
+    with pytest.raises(ValueError) as error:
+        check_follows("and the other one?", "where is this?", "background", "at night")
+    assert str(error.value) == (
+        "'and the other one?' does not go on from 'where is this?' in anything I was taught: "
+        "name the thing, as in 'what colour is the dog?'"
+    )
+
+
 def test_many_unknown_words_are_counted():
     text = " ".join(f"zz{number}q" for number in range(2000))
     with pytest.raises(ValueError, match="'zz4q' and 1,995 more"):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("mmcourse", "tests", "tools", "deploy")
-FILES = ("pyproject.toml", "requirements.txt")
+FILES = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE")
 DEAD = ("killed", "timeout", "segfault", "suspicious", "caught by type check")
 
 

@@ -401,6 +401,8 @@ def test_facts_by_hand():
     assert by_kind["relation"] == [0, 1, 0, 1]
     assert by_kind["background"] == [1, 1, 1, 1]
     assert by_kind["all"] == [3, 7, 3, 7]
+    with pytest.raises(ValueError, match="argument 2 is longer"):
+        fact_counts([reading], [SCENE, SCENE])
 
 
 def test_what_is_true_by_nature_counts_for_precision_only():
@@ -477,6 +479,9 @@ def test_the_frechet_distance_equals_scipys_root(n, width):
     assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), abs=1e-8)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(a, a + 2) == pytest.approx(4 * width, abs=1e-6)
+    few = dice.normal(size=(3, 9))  # fewer points than features: roots of 0, give or take
+    assert frechet_distance(few, few) == pytest.approx(0, abs=1e-5)
+    assert frechet_distance(few, few + 1) == pytest.approx(9, abs=1e-5)
 
 
 def test_clouds_that_do_not_pair_are_refused():
@@ -503,6 +508,9 @@ def test_the_nearest_picture_is_the_nearest(batch):
     )
     assert number.tolist() == table.argmin(1).tolist()
     assert gap == pytest.approx(table.min(1), abs=1e-2)
+    large = dice.integers(0, 256, size=(20, 64, 64, 3), dtype=np.uint8)
+    number, gap = nearest(large, large, batch)
+    assert number.tolist() == list(range(20)) and (gap < 0.1).all()  # of itself, rounding or not
 
 
 # Clips ----------------------------------------------------------------------------------------

@@ -72,7 +72,10 @@ def test_a_reference_has_means_and_deviations(count):
     [
         (np.ones((1, 7)), r"two or more rows .* got shape \(1, 7\)"),
         (np.ones(7), r"got shape \(7,\)"),
-        (np.ones((3, 7)), "cannot drift"),
+        (
+            np.ones((3, 7)),
+            "^a statistic is the same on all pictures: leave it out, it cannot drift$",
+        ),
     ],
 )
 def test_references_that_are_refused(rows, message):
@@ -132,3 +135,11 @@ def test_windows_do_not_mix():
 def test_a_window_of_one_is_refused():
     with pytest.raises(ValueError, match="2 pictures or more, got 1"):
         Monitor(fit_reference(rows_of(9, 0)), window=1)
+
+
+def test_what_a_monitor_is_unless_told_otherwise():
+    reference = fit_reference(rows_of(9, 0))
+    usual = Monitor(reference)
+    assert usual.window == 50 and usual.scores is None
+    assert usual.threshold == threshold(0.01, len(STATISTICS))
+    assert Monitor(reference, window=2).window == 2

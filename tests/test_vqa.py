@@ -27,6 +27,7 @@ from mmcourse.vqa import (
 )
 from mmcourse.vqa.answering import LONGEST_ANSWER, TOGETHER, rows_of_one_length
 from mmcourse.vqa.conversation import ASK, END, PAD, START
+from mmcourse.weights import change_config
 from tests.helpers import close, copy_attention, randomise
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -105,7 +106,9 @@ def test_scores_of_the_grounding_are_products_of_keys():
     close(found[1, 3, 4], layer.word_key(model.embedding.weight[prompts[0][3]]) @ key)
     plain = Answerer(WORDS, ANSWERS, 5, 9, 12, 3, 1, 7, 0, 24)
     assert plain.states(memory, torch.tensor(prompts)).shape == (2, 6, 12)
-    with pytest.raises(ValueError, match="no grounding: make it with ground=64"):
+    with pytest.raises(
+        ValueError, match="^this answerer has no grounding: make it with ground=64$"
+    ):
         plain.grounded(memory, prompts)
 
 
@@ -149,6 +152,7 @@ def test_too_many_words():
     model = made()
     with pytest.raises(ValueError, match="reads at most 24 words of a conversation, got 25"):
         model.states(torch.randn(1, 9, 5), torch.ones(1, 25).long())
+    assert model.states(torch.randn(1, 9, 5), torch.ones(1, 24).long()).shape == (1, 24, 12)
     cache = {}
     model.states(torch.randn(1, 9, 5), torch.ones(1, 20).long(), cache=cache)
     with pytest.raises(ValueError, match="got 25"):
@@ -230,7 +234,8 @@ def test_without_a_classifier_there_is_one_term():
     tokens = pad_rows([[START, *turn_tokens("is there a dog", "yes", model.ids)]])
     words, chosen = model.terms(torch.randn(1, 9, 5), tokens, torch.tensor([[0]]))
     assert words > 0 and chosen == 0
-    with pytest.raises(ValueError, match="no classifier"):
+    said = "^this answerer has no classifier: make it with a list of answers$"
+    with pytest.raises(ValueError, match=said):
         model.answer_all(torch.randn(1, 9, 5), [Asked(0, "is there a dog", "", "")], choose=True)
 
 
@@ -410,6 +415,47 @@ def test_confidence():
     assert 0 < found[2] < 1e-6 and found[3] < 1
     assert model.confidence_is.startswith("probability that the answer is right, fitted on")
     assert log_odds([0.5]).tolist() == [[0.0]]
+    limit = math.log((1 - 1e-6) / 1e-6)
+    assert log_odds([0, 1]).ravel() == pytest.approx([-limit, limit])
+    assert made(calibration=[0.3, 2.0]).confidences(log_probs) == found
+
+
+def test_what_an_answerer_is_unless_told_otherwise():
+    torch.manual_seed(0)
+    model = Answerer(all_words())
+    assert model.look.weight.shape == (128, 128) and model.places.shape == (1, 64, 128)
+    assert [layer.attention.heads for layer in model.decoder.layers] == [4, 4]
+    assert model.grounding.word_key.weight.shape == (64, 128)
+    assert model.grounding.word_key.bias is None and model.grounding.sharpness == 10
+    assert model.max_length == 64 and model.positions.shape == (1, 64, 128)
+    assert model.encoder_name == "scenes" and model.choice is None and model.calibration is None
+    for weights, spread in (
+        (model.embedding.weight, 0.02), (model.positions, 0.02), (model.grounding.strength, 0.3),
+    ):  # fmt: skip
+        assert weights.std().item() == pytest.approx(spread, rel=0.2)
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_weights_of_another_size_are_refused_by_name(small, tmp_path):
+    answers, ground = ((), 0) if small else (ANSWERS, 5)
+    model = Answerer(WORDS, answers, 5, 9, 12, 3, 2, 7, ground, 24).float()
+    model.save_pretrained(tmp_path)
+    again = Answerer.from_pretrained(tmp_path)
+    assert again.words == model.words and again.answers == list(answers)
+    assert (again.grounding is None) == (again.choice is None) == small
+    sizes = {"channels": 5, "cells": 9, "width": 12, "layers": 2, "max_length": 24}
+    for name, size in (sizes | {"ground": ground}).items():
+        change_config(tmp_path, **{name: size + 1})
+        said = f"^config.json says {name} {size + 1}, .* with {size}:"
+        with pytest.raises(ValueError, match=said):
+            Answerer.from_pretrained(tmp_path)
+        change_config(tmp_path, **{name: size})
+    for name, texts in (("vocabulary", WORDS), ("answers", answers)):
+        change_config(tmp_path, **{name: [*texts, "more"]})
+        with pytest.raises(ValueError, match=f"^config.json says {name} .* with {len(texts)}:"):
+            Answerer.from_pretrained(tmp_path)
+        change_config(tmp_path, **{name: list(texts)})
+    assert Answerer.from_pretrained(tmp_path).words == model.words
 
 
 def test_words_and_answers_are_those_of_the_scenes():

@@ -18,6 +18,7 @@ from mmcourse.vqa import (
     ask_about,
     is_right,
     not_looking,
+    prompt_tokens,
     see_part,
     share_by_scene,
     shares_by_kind,
@@ -121,7 +122,15 @@ def test_a_history_counts_only_where_it_is_needed(shipped):
     history = [("where is this?", "at night"), ("is there a dog?", "yes")]
     last = shipped.answer(picture, "what colour is it?", history)
     assert last.confidence == shipped.answer(picture, "what colour is it?", history[1:]).confidence
-    with pytest.raises(ValueError, match="not a third"):
+    read = shipped.prompt("What colour is it?", history)
+    turn = (("is there a dog ?", "yes"),)
+    assert read == prompt_tokens("what colour is it ?", turn, shipped.ids)
+    assert not any(part.requires_grad for part in shipped.encoder.parameters())
+    third = (
+        "^I follow one question and one that goes on from it, not a third: name the thing again, "
+        "as in 'what colour is the dog\\?'$"
+    )
+    with pytest.raises(ValueError, match=third):
         shipped.answer(picture, "and the other one?", [*history, ("what colour is it?", "red")])
     with pytest.raises(ValueError, match="I don't know the word 'quux'"):
         shipped.answer(picture, "what colour is it?", [("is there a dog?", "quux")])

@@ -3,6 +3,7 @@
 import asyncio
 import selectors
 import threading
+import time
 import types
 
 import numpy as np
@@ -267,7 +268,7 @@ class TestBatcher:
             await settle()
             stopping = asyncio.create_task(batcher.stop())
             await settle()
-            with pytest.raises(Stopped):
+            with pytest.raises(Stopped, match="^the server is stopping: ask another one$"):
                 await batcher.submit(9)
             work.go.set()
             await stopping
@@ -285,7 +286,8 @@ class TestBatcher:
 
         run(main())
 
-    def test_a_bad_item_harms_itself_alone(self):
+    @pytest.mark.parametrize("items", [(1, 13, 2, 3), (13, 1), (1, 13), (13,)])
+    def test_a_bad_item_harms_itself_alone(self, items):
         def work(items):
             if 13 in items:
                 raise ZeroDivisionError("13")
@@ -294,7 +296,6 @@ class TestBatcher:
         async def main():
             batcher = Batcher(work, most=4, wait=0.05)
             batcher.start()
-            items = (1, 13, 2, 3)
             tasks = [asyncio.create_task(batcher.submit(item)) for item in items]
             results = await asyncio.gather(*tasks, return_exceptions=True)
             later = await batcher.submit(5)
@@ -302,8 +303,31 @@ class TestBatcher:
             return results, later
 
         results, later = run(main())
-        assert isinstance(results[1], ZeroDivisionError)
-        assert [results[0], *results[2:], later] == [1, 2, 3, 5]
+        assert later == 5
+        for item, result in zip(items, results, strict=True):
+            assert isinstance(result, ZeroDivisionError) if item == 13 else result == item
+
+    def test_all_batches_are_worked_on_in_one_thread_of_its_own(self):
+        names = []
+
+        def work(items):
+            names.append(threading.current_thread().name)
+            return items
+
+        async def main():
+            batcher = Batcher(work, most=1, wait=0)
+            batcher.start()
+            others = [asyncio.to_thread(time.sleep, 0.01) for _ in range(3)]
+            await asyncio.gather(*others, *[batcher.submit(number) for number in range(6)])
+            await batcher.stop()
+
+        run(main())
+        assert names == ["batch_0"] * 6
+
+    def test_what_it_is_unless_told_otherwise(self):
+        batcher = Batcher(Work())
+        found = (batcher.most, batcher.wait, batcher.limit, batcher.patience)
+        assert found == (16, 0.005, 64, 10.0)
 
     def test_too_few_results_are_an_error_and_not_a_mix_up(self):
         async def main():

@@ -4,9 +4,11 @@ import json
 import os
 import re
 import shutil
+import time
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 
 from mmcourse.captioning import SceneCaptioner
 from mmcourse.data.language import vocabulary
@@ -21,7 +23,7 @@ def make_run(folder, seed):
     """The folder of a run, with a model and a log."""
     torch.manual_seed(seed)
     SceneCaptioner(vocabulary(), **TINY, max_length=6).save_pretrained(folder)
-    rows = [{"step": 1, "loss": 5.0 + seed}, {"step": 2, "loss": 4.0 + seed}]
+    rows = [{"step": step, "loss": 6.0 - step + seed} for step in (0, 1, 2)]
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -54,6 +56,39 @@ def test_it_says_which_run_made_which_weights(registry, runs):
     assert sorted(record["id"] for record in registry.records()) == sorted(names)
 
 
+def test_a_run_without_a_log_and_without_words(registry, runs, monkeypatch):
+    (runs[0] / "log.jsonl").unlink()
+    monkeypatch.setattr(time, "gmtime", lambda *now: (2026, 3, 9, 7, 5, 1, 0, 68, 0))
+    record = registry.record(registry.add(runs[0]))
+    assert record["last_row"] is None and record["note"] == "" and record["settings"] == {}
+    assert record["added"] == "2026-03-09T07:05:01Z"
+
+
+def test_a_registry_is_opened_again(registry, runs):
+    name = registry.add(runs[0])
+    registry.promote(name)
+    again = Registry(str(registry.folder))
+    assert again.records() == registry.records() and again.path() == registry.path()
+    assert again.path() == registry.folder / "models" / name
+    assert again.add(runs[1]) in {record["id"] for record in registry.records()}
+    with registry.lock, pytest.raises(Timeout):  # of both: one writes at a time
+        FileLock(again.lock.lock_file, timeout=0.01, is_singleton=False).acquire()
+
+
+def test_weights_that_change_while_they_are_copied_are_not_added(registry, runs, monkeypatch):
+    real = shutil.copyfile
+
+    def copy_late(source, target):
+        if str(source).endswith(WEIGHTS):
+            source.write_bytes(source.read_bytes()[:-1] + b"?")
+        return real(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copy_late)
+    with pytest.raises(ValueError, match="is damaged"):
+        registry.add(runs[0])
+    assert registry.records() == [] and os.listdir(registry.models) == []
+
+
 def test_what_it_holds_loads(registry, runs):
     name = registry.add(runs[0])
     registry.promote(name)
@@ -74,6 +109,8 @@ def test_the_same_model_is_added_once_and_another_calibration_is_another(registr
 
 def test_who_is_in_production_and_the_way_back(registry, runs):
     first, second, third = (registry.add(run) for run in runs)
+    with pytest.raises(ValueError, match="no model was in trial before"):
+        registry.roll_back("trial")
     with pytest.raises(ValueError, match="no model is in production: promote one first"):
         registry.path()
     registry.promote(first)
@@ -175,7 +212,9 @@ def test_a_full_disk_changes_no_stage(registry, runs, monkeypatch):
 
 @pytest.mark.parametrize("name", ["", "nothing", "../run0", ".", "/etc"])
 def test_names_that_are_no_model(registry, runs, name):
-    known = registry.add(runs[0])
+    with pytest.raises(ValueError, match="it has none$"):
+        registry.record(name)
+    known = ", ".join(sorted(registry.add(run) for run in runs))
     with pytest.raises(ValueError, match=re.escape(f"no model {name!r}: it has {known}")):
         registry.record(name)
 

@@ -78,6 +78,15 @@ def test_by_keyboard(show):
     assert page.locator("td").all_inner_texts() == ["object: dog", "no", "background: sea", "yes"]
 
 
+def test_a_long_caption_stays_inside_on_a_phone(show):
+    long = drawing("two red cars " * 9, [(False, False), (True, True)])
+    page = show(DrawingSteps([long], [0, 1]), 320)
+    page.add_style_tag(content="label { display: inline-block; }")  # as the theme of the book does
+    edge = "part => part.getBoundingClientRect().right"
+    card = page.locator(".mm-figure").evaluate(edge)
+    assert page.get_by_label("caption").evaluate(edge) < card
+
+
 def test_by_mouse(show):
     page = show(DrawingSteps([FIRST, SECOND], TIMES), 700)
     page.get_by_role("slider", name="time t").press("End")

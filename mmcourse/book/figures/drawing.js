@@ -26,7 +26,7 @@ function render({ model, el }) {
   const picture = make("svg", { viewBox: `0 0 ${side} ${side}`, role: "img", style: "max-width: 260px; border: 1px solid #9ca3af" }, image);
   const list = make("tbody");
   const table = make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "asked for"), make("th", { scope: "col" }, "came true"))), list);
-  card.body.append(make("div", { class: "mm-wide" }, make("label", {}, "caption ", select)),
+  card.body.append(make("div", { class: "mm-wide" }, make("label", { style: "max-width: 100%" }, "caption ", select)),
     make("div", {}, picture), make("div", {}, slider.box, table));
 
   function show() {

@@ -17,6 +17,7 @@ from mmcourse.serving import (
     simulate,
     statistics_of,
 )
+from mmcourse.serving import load as loading
 from mmcourse.serving.load import LOST, Answer, Client, closed_load, open_load
 from mmcourse.weights import WEIGHTS, checksum
 
@@ -201,7 +202,43 @@ def test_an_answer_that_is_cut_off_is_lost():
         server.close()
         return found
 
-    assert asyncio.run(main()).status == LOST
+    lost = asyncio.run(main())
+    assert lost.status == LOST and lost.body == b""
+
+
+def test_after_a_lost_answer_a_client_connects_anew():
+    async def main():
+        server, port, _ = await plain_server([b"HTTP/1.1 nonsense\r\n\r\n", GOOD])
+        client = Client(port)
+        found = [await client.ask(b"abc") for _ in range(2)]
+        client.close()
+        server.close()
+        return [one.status for one in found]
+
+    assert asyncio.run(main()) == [LOST, 200]
+
+
+def test_an_answer_without_a_length_has_no_body():
+    async def main():
+        answer = b"HTTP/1.1 204 No\r\nX-Note: a: b: c\r\nConnection: close\r\n\r\n"
+        server, port, _ = await plain_server([answer])
+        found = await Client(port).ask(b"abc")
+        server.close()
+        return found
+
+    found = asyncio.run(main())
+    assert (found.status, found.body) == (204, b"")
+
+
+def test_a_client_asks_the_computer_that_it_was_told():
+    async def main():
+        server, port, _ = await plain_server([GOOD])  # at 127.0.0.1
+        elsewhere = await Client(port, host="127.0.0.9").ask(b"abc")
+        here = await Client(port, host="127.0.0.1").ask(b"abc")
+        server.close()
+        return elsewhere.status, here.status
+
+    assert asyncio.run(main()) == (LOST, 200)
 
 
 def test_nobody_there_is_lost_and_a_client_stops():
@@ -225,6 +262,24 @@ def test_loads_send_as_many_as_they_are_told():
         assert one.sent > begin + 0.01 * number - 0.001  # never before its time
 
 
+def test_free_connections_are_used_again(monkeypatch):
+    made = []
+
+    class Instant:
+        def __init__(self, port):
+            made.append(port)
+
+        async def ask(self, picture):
+            return Answer(200, 0.0, picture, time.perf_counter())
+
+        def close(self):
+            made.append("closed")
+
+    monkeypatch.setattr(loading, "Client", Instant)
+    found = asyncio.run(open_load(7, [b"a"], [0.0, 0.01, 0.02]))
+    assert len(found) == 3 and made == [7, "closed"]
+
+
 def test_in_an_open_load_a_request_is_late_from_when_it_was_due():
     async def main():
         server, port, _ = await plain_server([GOOD] * 2)
@@ -238,6 +293,7 @@ def test_in_an_open_load_a_request_is_late_from_when_it_was_due():
     first, second = asyncio.run(main())
     assert second.sent - first.sent == pytest.approx(0.05, abs=1e-6)
     assert 0.25 < second.seconds < 0.4 + first.seconds
+    assert 0 < first.seconds < 5
 
 
 def test_a_replacement_is_waited_for_and_not_for_ever(monkeypatch):

@@ -5,6 +5,7 @@ That Ray does its part the study ``ray`` has measured: ``test_serving_studies.py
 
 import asyncio
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -13,12 +14,16 @@ import time
 import types
 
 import pytest
+import torch
 
 from mmcourse.data import EmojiScenes
 from mmcourse.hub import load_captioner
 from mmcourse.serving import Full, Stopped, ray_app
 from mmcourse.serving.ray_app import RayWriter, Replica
 from mmcourse.serving.server import Limits
+
+
+NICENESS = "RAY_worker_niceness"
 
 
 class Died(Exception):
@@ -42,7 +47,7 @@ def ray(monkeypatch):
 
     serve.deployment = deployment
     serve.start = lambda **options: asked.append(options)
-    serve.run = lambda application, **options: asked.append(options) or Handle()
+    serve.run = lambda application, **options: asked.append((application, options)) or Handle()
     serve.shutdown = lambda: asked.append("serve down")
     module = types.ModuleType("ray")
     module.init = lambda **options: asked.append(options)
@@ -146,7 +151,7 @@ def test_no_more_wait_than_may_and_a_stop_lets_them_finish(ray):
             await writer.write(4)
         stopping = asyncio.create_task(writer.stop())
         await asyncio.sleep(0.05)
-        with pytest.raises(Stopped):
+        with pytest.raises(Stopped, match="^the server is stopping: ask another one$"):
             await writer.write(5)
         assert "serve down" not in ray.asked
         handle.hold.set()
@@ -200,19 +205,44 @@ def test_signals_are_taken_back_when_ray_has_started(ray, monkeypatch):
 
 
 def test_replicas_do_not_load_the_model_again_and_say_so(ray):
-    with pytest.raises(RuntimeError, match="stop the server and start it anew"):
+    said = "^replicas do not load it again: stop the server and start it anew$"
+    with pytest.raises(RuntimeError, match=said):
         RayWriter(len, 64, "beam", 3, Limits()).reload()
 
 
-def test_ray_is_asked_for_what_was_set(ray):
+def test_ray_is_asked_for_what_was_set(ray, monkeypatch):
     limits = Limits(batch=8, wait=0.02)
     writer = RayWriter(len, 64, "beam", 3, limits)
-    options = next(each for each in ray.asked if "num_replicas" in each)
-    assert options["num_replicas"] == 3 and options["max_ongoing_requests"] == 16
-    assert writer.application.target is Replica
+    assert ray.asked == [
+        {
+            "name": "replica",
+            "num_replicas": 3,
+            "max_ongoing_requests": 16,
+            "ray_actor_options": {"num_cpus": 0},
+            "health_check_period_s": 1,
+        }
+    ]
+    assert writer.size == 64 and writer.application.target is Replica
     assert writer.application.given == (len, "beam", limits)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv(NICENESS, "")
+    monkeypatch.delenv(NICENESS)
     asyncio.run(writer.start())
-    assert {"proxy_location": "Disabled"} in ray.asked and isinstance(writer.handle, Handle)
+    assert ray.asked[1:] == [
+        {
+            "include_dashboard": False,
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+            "runtime_env": {"env_vars": {"PYTHONPATH": ""}},
+        },
+        {"proxy_location": "Disabled"},
+        (writer.application, {"name": "captions", "route_prefix": None}),
+    ]
+    assert isinstance(writer.handle, Handle)
+    assert os.environ[NICENESS] == "0"
+    os.environ[NICENESS] = "5"
+    asyncio.run(writer.start())
+    assert os.environ[NICENESS] == "5"  # who set it knows why
 
 
 def test_replicas_import_what_the_front_imports(ray, monkeypatch):
@@ -220,6 +250,14 @@ def test_replicas_import_what_the_front_imports(ray, monkeypatch):
     asyncio.run(RayWriter(len, 64, "beam", 3, Limits()).start())
     options = next(each for each in ray.asked if "runtime_env" in each)
     assert options["runtime_env"] == {"env_vars": {"PYTHONPATH": "/some/where"}}
+
+
+def test_a_replica_computes_in_one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    Replica(lambda: None, "greedy", Limits())
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(threads)
 
 
 def test_a_replica_has_the_limits_that_were_set():

@@ -22,7 +22,6 @@ from mmcourse.serving import Full, Stopped, ray_app
 from mmcourse.serving.ray_app import RayWriter, Replica
 from mmcourse.serving.server import Limits
 
-
 NICENESS = "RAY_worker_niceness"
 
 

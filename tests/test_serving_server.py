@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import threading
+import time
 import tracemalloc
 import types
 
@@ -15,6 +16,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import ClientDisconnect
 
+import mmcourse
 from mmcourse.captioning import SceneCaptioner
 from mmcourse.data import EmojiScenes
 from mmcourse.data.language import vocabulary
@@ -146,7 +148,7 @@ BAD = [
     (b"x" * 2_000_001, {}, 413, "at most 2,000,000 bytes"),
     (b"x" * 8_000_001, {}, 413, "at most 2,000,000 bytes"),
     (b"no picture", {}, 422, "is none: convert it"),
-    (b"<html>", {"content_type": "text/html; charset=utf-8"}, 415, "got text/html"),
+    (b"<html>", {"content_type": "text/html; charset=utf-8"}, 415, "as image/..., got text/html"),
     (b"{}", {"content_type": "application/json"}, 415, "got application/json"),
 ]
 
@@ -241,6 +243,8 @@ def test_no_more_are_inside_than_may_be(good):
 
     (found, later), _ = ask(writer, many, post(good[0]), limits=Limits(uploads=3))
     assert sorted(one.status_code for one in found) == [200, 200, 200, 503, 503]
+    told = {one.json()["error"] for one in found if one.status_code == 503}
+    assert told == {"3 requests are inside: try again later"}
     assert writer.most == 3 and later.status_code == 200
 
 
@@ -519,3 +523,148 @@ def test_a_type_may_have_capitals():
     body = encoded(np.zeros((8, 8, 3), np.uint8))
     (found,), _ = ask(Echo(), post(body, content_type="Image/PNG"))
     assert found.status_code == 200
+
+
+def test_what_the_model_gets_has_its_size():
+    seen = []
+
+    class Small(Echo):
+        size = 32
+
+        async def write(self, picture):
+            seen.append(picture)
+            return await super().write(picture)
+
+    ask(Small(), post(encoded(np.zeros((90, 70, 3), np.uint8))))
+    assert [(one.shape, one.dtype) for one in seen] == [((32, 32, 3), np.uint8)]
+
+
+def test_one_picture_is_decoded_at_a_time(good, monkeypatch):
+    names = []
+    real = application.read_picture
+
+    def read_picture(*arguments):
+        names.append(threading.current_thread().name)
+        return real(*arguments)
+
+    monkeypatch.setattr(application, "read_picture", read_picture)
+
+    async def together(client):
+        return await asyncio.gather(*(post(picture)(client) for picture in good * 2))
+
+    ask(Echo(), together)
+    assert names == ["decode_0"] * 8  # so that one decoded picture is all that memory holds
+
+
+def test_as_many_bytes_as_may_be_are_taken():
+    async def body_of(*parts):
+        async def stream():
+            for part in parts:
+                yield part
+
+        request = types.SimpleNamespace(stream=stream)
+        return await application.read_body(request, Limits(size=100))
+
+    assert asyncio.run(body_of(b"a" * 60, b"b" * 40)) == b"a" * 60 + b"b" * 40
+    with pytest.raises(application.Refused, match="at most 100 bytes are taken"):
+        asyncio.run(body_of(b"a" * 60, b"b" * 41))
+    with pytest.raises(application.Refused, match="^expected the bytes of a picture, got none$"):
+        asyncio.run(body_of())
+    cut = "^the connection ended before the picture did$"
+    request = types.SimpleNamespace(stream=lambda: cut_off())
+
+    async def cut_off():
+        yield b"half"
+        raise ClientDisconnect
+
+    with pytest.raises(application.Refused, match=cut):
+        asyncio.run(application.read_body(request, Limits()))
+
+
+def test_what_a_log_says_of_requests(good, caplog):
+    """Numbers of requests, milliseconds, what was accepted and answered."""
+    writer = Echo()
+
+    async def slow(client):
+        writer.go.clear()
+        asyncio.get_running_loop().call_later(0.1, writer.go.set)
+        begin = time.perf_counter()
+        await post(good[0])(client)
+        return 1000 * (time.perf_counter() - begin)
+
+    (measured, *_), rows = ask(writer, slow, post(good[1]), post(good[2]))
+    requests = [row for row in rows if row["event"] == "request"]
+    runs, numbers = zip(*(row["id"].split("-") for row in requests), strict=True)
+    assert numbers == ("1", "2", "3") and len(set(runs)) == 1 and len(runs[0]) == 6
+    assert 50 < requests[0]["ms"] < measured + 1
+    assert all(row["ms"] == round(row["ms"], 1) for row in requests)
+    assert rows[-1] == {"event": "stop", "accepted": 3, "answered": 3}
+    other = ask(Echo(), post(good[0]))[1]
+    assert other[1]["id"].split("-")[0] != runs[0]  # each start has its own
+    (found,), rows = ask(Echo(RuntimeError("broken")), post(good[0]))
+    (record,) = [one for one in caplog.records if one.name == "mmcourse.serving.server"]
+    assert record.getMessage() == f"request {rows[1]['id']} failed" and record.exc_info
+
+
+def test_numbers_of_a_log_are_rounded(good):
+    writer = Echo()
+
+    async def write(picture):
+        return {"caption": "a cup", "confidence": 0.123456, "low_confidence": True, "batch": 1}
+
+    writer.write = write
+    reference = Reference((0.61,) * 6 + (0.9,), (0.13,) * 7, 1000)
+    dark = encoded(np.zeros((64, 64, 3), np.uint8))
+    _, rows = ask(writer, *[post(dark)] * 3, monitor=Monitor(reference, window=3))
+    assert rows[1]["confidence"] == 0.123
+    (alarm,) = [row for row in rows if row["event"] == "drift"]
+    assert alarm["score"] == round(alarm["score"], 1) != round(alarm["score"])
+
+
+def test_metrics_say_what_they_are(good):
+    (_, found), _ = ask(Echo(), post(good[0]), get("/metrics"))
+    families = {one.name: one for one in text_string_to_metric_families(found.text)}
+    assert {name: one.documentation for name, one in families.items() if "created" not in name} == {
+        "mmcourse_requests": "Requests for a caption, by the status of the answer",
+        "mmcourse_latency_seconds": "From the first byte of a request to its answer",
+        "mmcourse_batch_size": "Pictures that were described together, by picture",
+        "mmcourse_low_confidence": "Captions of low confidence",
+        "mmcourse_drift_alarms": "Windows unlike the reference",
+        "mmcourse_requests_inside": "Requests without an answer yet",
+        "mmcourse_pictures_waiting": "Pictures that wait for the model",
+    }
+    assert families["mmcourse_requests"].samples[0].labels == {"status": "200"}
+    for name, bounds in (
+        ("mmcourse_latency_seconds", application.SECONDS),
+        ("mmcourse_batch_size", application.SIZES),
+    ):
+        edges = [s.labels["le"] for s in families[name].samples if s.name.endswith("_bucket")]
+        assert [float(edge) for edge in edges] == [*map(float, bounds), float("inf")]
+
+
+def test_it_says_which_program_it_is():
+    app = make_app(Echo())
+    assert (app.title, app.version) == ("mmcourse", mmcourse.__version__)
+    assert isinstance(app.state.desk, application.Desk)
+    for path in ("/docs", "/redoc"):  # theirs need a network
+        (found,), _ = ask(Echo(), get(path))
+        assert found.status_code == 404
+
+
+def test_a_line_is_printed_at_once(monkeypatch):
+    printed = []
+    monkeypatch.setattr("builtins.print", lambda *line, **how: printed.append((line, how)))
+    monkeypatch.setattr(time, "time", lambda: 1234.56789)
+    application.print_line({"event": "x"})
+    assert printed == [(('{"time": 1234.568, "event": "x"}',), {"flush": True})]
+
+
+def test_a_new_model_is_tried_on_grey_with_the_strategy(monkeypatch):
+    asked = []
+    model = tiny()
+    writer = LocalWriter(lambda: model, "greedy")
+    monkeypatch.setattr(model, "caption", lambda *parts: asked.append(parts))
+    writer.reload()
+    ((picture, strategy),) = asked
+    assert strategy == "greedy" and picture.size == (model.image_size,) * 2
+    assert picture.getpixel((0, 0)) == (128, 128, 128)

@@ -67,6 +67,11 @@ def test_majority_by_text_and_by_kind():
     assert Majority(seen, by_text=False).answer_all(new) == ["no", "no", "down"]
     with pytest.raises(KeyError):
         Majority(seen).answer_all([Asked(0, "a ?", "", "m")])
+    few = [Asked(0, "a ?", answer, "k") for answer in ("no", "yes", "yes", "no", "yes")]
+    assert Majority(few).answer_all(few[:1]) == ["yes"]  # by how often, not by the alphabet
+    assert Majority(few, by_text=False).answer_all(few[:1]) == ["yes"]
+    once = [Asked(0, "b ?", "no", "k"), Asked(0, "b ?", "yes", "k"), Asked(0, "b ?", "yes", "k")]
+    assert Majority(once + few[:1] * 2).answer_all(once[:1]) == ["yes"]
 
 
 def test_a_true_caption_answers_every_question():
@@ -80,6 +85,13 @@ def test_a_true_caption_answers_every_question():
                Asked(0, "what is above the dog ?", "", "object"),
                Asked(0, "where is the dog , seen from the cat ?", "", "relation")]  # fmt: skip
     assert [answer_from("", each) for each in nothing] == ["", "", "", ""]
+    for text, answer in (
+        ("where is the dog , seen from the cat ?", "to the left of"),
+        ("where is the cat , seen from the dog ?", "to the right of"),
+    ):
+        each = Asked(0, text, "", "relation")
+        assert answer_from("a dog to the left of a cat", each) == answer
+        assert answer_from("a cat to the right of a dog", each) == answer
     assert answer_from("", Asked(0, "is there a dog ?", "", "presence")) == "no"
     assert answer_from("", Asked(0, "how many dogs are there ?", "", "count")) == "none"
 

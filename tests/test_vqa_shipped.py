@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest
+from torch import nn
 
 from mmcourse.data import EmojiScenes
 from mmcourse.data.dialogues import TwoThings
@@ -122,10 +123,11 @@ def test_a_history_counts_only_where_it_is_needed(shipped):
     history = [("where is this?", "at night"), ("is there a dog?", "yes")]
     last = shipped.answer(picture, "what colour is it?", history)
     assert last.confidence == shipped.answer(picture, "what colour is it?", history[1:]).confidence
+    with pytest.raises(ValueError, match="goes on from a question before it, and there is none"):
+        shipped.answer(picture, "what colour is it?")
     read = shipped.prompt("What colour is it?", history)
     turn = (("is there a dog ?", "yes"),)
     assert read == prompt_tokens("what colour is it ?", turn, shipped.ids)
-    assert not any(part.requires_grad for part in shipped.encoder.parameters())
     third = (
         "^I follow one question and one that goes on from it, not a third: name the thing again, "
         "as in 'what colour is the dog\\?'$"
@@ -140,6 +142,14 @@ def test_a_history_counts_only_where_it_is_needed(shipped):
         shipped.answer(picture, "and the other one?", history[:1])
     with pytest.raises(ValueError, match="is none: convert it|expected"):
         shipped.answer(np.zeros((3, 3)), "where is this?")
+
+
+def test_an_encoder_that_is_attached_is_not_trained():
+    encoder = nn.Linear(2, 2).train()
+    model = Answerer(["a"], channels=2, width=8, heads=2, ground=0)
+    assert model.attach(encoder).encoder is encoder
+    assert not encoder.training and not any(part.requires_grad for part in encoder.parameters())
+    assert all(part.requires_grad for part in model.parameters())
 
 
 def test_without_its_encoder_it_says_so(tmp_path):

@@ -28,8 +28,8 @@ SIZES = [  # width of the tower and of the language model, heads, kv heads, laye
 ]
 
 
-def llava(width=32, text=40, heads=4, kv_heads=2, layer=-2, **changes):
-    """A small LLaVA with random weights."""
+def llava(width=32, text=40, heads=4, kv_heads=2, layer=-2, tied=False, **changes):
+    """A small LLaVA with random weights, those of words and output the same if ``tied``."""
     vision = CLIPVisionConfig(
         hidden_size=width,
         intermediate_size=20,
@@ -48,6 +48,7 @@ def llava(width=32, text=40, heads=4, kv_heads=2, layer=-2, **changes):
         num_key_value_heads=kv_heads,
         max_position_embeddings=64,
         eos_token_id=0,
+        tie_word_embeddings=tied,
     )
     settings = {"vision_config": vision, "text_config": words} | changes
     config = LlavaConfig(image_token_id=98, vision_feature_layer=layer, **settings)
@@ -100,16 +101,7 @@ def test_a_projector_may_have_its_own_width_inside():
 
 
 def test_a_language_model_whose_first_and_last_layer_are_one():
-    words = LlamaConfig(
-        vocab_size=99,
-        hidden_size=40,
-        intermediate_size=28,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    )
-    theirs = llava(text_config=words)
+    theirs = llava(tied=True)
     theirs.lm_head.weight.data.copy_(theirs.model.language_model.embed_tokens.weight)
     assert equals(theirs)
 
